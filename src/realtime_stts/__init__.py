@@ -1,0 +1,1 @@
+"""Real-time speech for Python: typed engines, middleware and conversations."""

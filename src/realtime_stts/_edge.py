@@ -1,0 +1,121 @@
+"""The edge where somebody else's engine is called: any engine, as one that streams.
+
+Here, and nowhere else, a contract engine's ``None`` becomes the `EngineError` it means,
+and a one-shot engine gets the streaming call that chains and conversations are written
+for. What streams already is returned as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable
+from typing import Any, TypeVar
+
+from .audio import AudioData
+from .errors import EngineError
+from .protocols import (
+    ConversationContext,
+    ResponseGenerator,
+    StreamingResponseGenerator,
+    StreamingSTTEngine,
+    StreamingTTSEngine,
+    STTEngine,
+    TranscriptionResult,
+    TTSEngine,
+)
+
+__all__ = ["engine_name", "not_none", "streaming_responder", "streaming_stt", "streaming_tts"]
+
+T = TypeVar("T")
+
+
+def engine_name(engine: object) -> str:
+    """What an engine is called in errors, logs and statistics."""
+    return str(getattr(engine, "name", None) or type(engine).__name__)
+
+
+def not_none(result: T | None, engine: object) -> T:
+    """``result``, or the error that ``None`` stands for in the contract.
+
+    Raises:
+        EngineError: It is None.
+    """
+    if result is None:
+        raise EngineError(engine_name(engine), "failed without saying why (it returned None)")
+    return result
+
+
+def streaming_stt(engine: STTEngine) -> StreamingSTTEngine:
+    """``engine``; if it only takes whole clips, one that hears the whole stream first."""
+    return engine if isinstance(engine, StreamingSTTEngine) else _WholeClip(engine)
+
+
+def streaming_tts(engine: TTSEngine) -> StreamingTTSEngine:
+    """``engine``; if it only makes whole clips, one that yields the clip as one chunk."""
+    return engine if isinstance(engine, StreamingTTSEngine) else _OneChunk(engine)
+
+
+def streaming_responder(responder: ResponseGenerator) -> StreamingResponseGenerator:
+    """``responder``; if it only makes whole answers, one that yields them as one piece."""
+    if isinstance(responder, StreamingResponseGenerator):
+        return responder
+    return _OnePiece(responder)
+
+
+class _WholeClip:
+    def __init__(self, engine: STTEngine) -> None:
+        self._engine = engine
+        self.name = engine_name(engine)
+
+    async def transcribe(
+        self, audio: AudioData, language: str | None = None
+    ) -> TranscriptionResult:
+        return not_none(await self._engine.transcribe(audio, language), self._engine)
+
+    async def stream(
+        self, audio: AsyncIterable[AudioData], language: str | None = None
+    ) -> AsyncGenerator[TranscriptionResult]:
+        chunks = [chunk async for chunk in audio]
+        if chunks:
+            yield await self.transcribe(AudioData.concat(chunks), language)
+        else:
+            yield TranscriptionResult("", language or "", [])
+
+    async def is_available(self) -> bool:
+        return await self._engine.is_available()
+
+    @property
+    def model_loaded(self) -> bool:
+        return self._engine.model_loaded
+
+
+class _OneChunk:
+    def __init__(self, engine: TTSEngine) -> None:
+        self._engine = engine
+        self.name = engine_name(engine)
+        self.synthesize = engine.synthesize
+        self.list_voices = engine.list_voices
+
+    async def stream(
+        self, text: str, voice_config: dict[str, Any] | None = None
+    ) -> AsyncGenerator[AudioData]:
+        result = await self._engine.synthesize(text, voice_config or {})
+        yield not_none(result, self._engine).audio_data
+
+    @property
+    def model_loaded(self) -> bool:
+        return self._engine.model_loaded
+
+
+class _OnePiece:
+    def __init__(self, responder: ResponseGenerator) -> None:
+        self.name = engine_name(responder)
+        self.generate_response = responder.generate_response
+        self.set_response_mode = responder.set_response_mode
+        self.clear_history = responder.clear_history
+
+    async def stream_response(
+        self, transcription: TranscriptionResult, context: ConversationContext
+    ) -> AsyncGenerator[str]:
+        answer = await self.generate_response(transcription, context)
+        if answer:
+            yield answer
