@@ -1,1 +1,132 @@
-"""Real-time speech for Python: typed engines, middleware and conversations."""
+"""Real-time speech for Python: typed engines, middleware and conversations.
+
+    from realtime_stts import AudioData, ConversationEngine
+    from realtime_stts.engines import load_stt, load_tts
+    from realtime_stts.middleware import Chain, TimingMiddleware
+
+Importing this loads no model and no engine's package.
+"""
+
+from importlib.metadata import version as _version
+
+from ._request import request_scope
+from .audio import AudioData, StreamResampler
+from .conversation import (
+    CallableResponseGenerator,
+    ConversationEngine,
+    EchoResponseGenerator,
+    Event,
+    FinalTranscript,
+    PartialTranscript,
+    ReplyAudio,
+    ReplyText,
+    SentenceSpoken,
+    Session,
+    SpeechStarted,
+    SpeechStopped,
+    StateChanged,
+    TemplateResponseGenerator,
+    TurnEnded,
+    TurnFailed,
+    TurnMetrics,
+    TurnPolicy,
+)
+from .errors import (
+    AudioError,
+    AudioFormatError,
+    AudioLimitError,
+    EngineError,
+    EngineLoadError,
+    MissingExtraError,
+    OverloadedError,
+    RealtimeSTTSError,
+    SessionClosedError,
+    TurnError,
+    UnknownEngineError,
+)
+from .protocols import (
+    ConfigurationProvider,
+    ConversationContext,
+    ConversationEvent,
+    ConversationMiddleware,
+    ConversationState,
+    EventBus,
+    EventHandler,
+    Exchange,
+    Lifecycle,
+    ManagedSTTEngine,
+    ManagedTTSEngine,
+    PauseDetector,
+    ResponseGenerator,
+    StreamingResponseGenerator,
+    StreamingSTTEngine,
+    StreamingTTSEngine,
+    STTEngine,
+    SynthesisResult,
+    TranscriptionResult,
+    TranscriptionSegment,
+    TranscriptionWord,
+    TTSEngine,
+    WebSocketAdapter,
+)
+
+__version__ = _version("realtime-stts")
+
+__all__ = [
+    "AudioData",
+    "AudioError",
+    "AudioFormatError",
+    "AudioLimitError",
+    "CallableResponseGenerator",
+    "ConfigurationProvider",
+    "ConversationContext",
+    "ConversationEngine",
+    "ConversationEvent",
+    "ConversationMiddleware",
+    "ConversationState",
+    "EchoResponseGenerator",
+    "EngineError",
+    "EngineLoadError",
+    "Event",
+    "EventBus",
+    "EventHandler",
+    "Exchange",
+    "FinalTranscript",
+    "Lifecycle",
+    "ManagedSTTEngine",
+    "ManagedTTSEngine",
+    "MissingExtraError",
+    "OverloadedError",
+    "PartialTranscript",
+    "PauseDetector",
+    "RealtimeSTTSError",
+    "ReplyAudio",
+    "ReplyText",
+    "ResponseGenerator",
+    "STTEngine",
+    "SentenceSpoken",
+    "Session",
+    "SessionClosedError",
+    "SpeechStarted",
+    "SpeechStopped",
+    "StateChanged",
+    "StreamResampler",
+    "StreamingResponseGenerator",
+    "StreamingSTTEngine",
+    "StreamingTTSEngine",
+    "SynthesisResult",
+    "TTSEngine",
+    "TemplateResponseGenerator",
+    "TranscriptionResult",
+    "TranscriptionSegment",
+    "TranscriptionWord",
+    "TurnEnded",
+    "TurnError",
+    "TurnFailed",
+    "TurnMetrics",
+    "TurnPolicy",
+    "UnknownEngineError",
+    "WebSocketAdapter",
+    "__version__",
+    "request_scope",
+]

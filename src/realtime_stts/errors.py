@@ -9,6 +9,7 @@
     ├── EngineError                          the engine's: carries its name and the request id
     │   └── EngineLoadError                  its model or library could not be loaded
     ├── TurnError                            ours: an event that cannot happen in that state
+    ├── OverloadedError                      nobody's: more was asked for than the limit allows
     └── SessionClosedError                   the caller's: the session has ended
 
 Cancellation is never one of them: a cancelled call raises the event loop's own exception.
@@ -25,6 +26,7 @@ __all__ = [
     "EngineError",
     "EngineLoadError",
     "MissingExtraError",
+    "OverloadedError",
     "RealtimeSTTSError",
     "SessionClosedError",
     "TurnError",
@@ -106,6 +108,10 @@ class TurnError(RealtimeSTTSError):
 
     def __str__(self) -> str:
         return f"{self.event!r} is impossible in {self.state!r}"
+
+
+class OverloadedError(RealtimeSTTSError):
+    """More was asked for than a stated limit allows; the rest goes on."""
 
 
 class SessionClosedError(RealtimeSTTSError):

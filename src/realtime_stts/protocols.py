@@ -36,6 +36,7 @@ __all__ = [
     "ConversationState",
     "EventBus",
     "EventHandler",
+    "Exchange",
     "Lifecycle",
     "ManagedSTTEngine",
     "ManagedTTSEngine",
@@ -61,6 +62,8 @@ class ConversationState(str, Enum):
     PROCESSING = "processing"
     SPEAKING = "speaking"
     ERROR = "error"
+
+    __str__ = str.__str__  # an f-string gives the value on every Python, not from 3.11 the name
 
 
 # -- values ------------------------------------------------------------------------------
@@ -113,6 +116,16 @@ class SynthesisResult:
     synthesis_time: float | None = None  # s of computing
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One turn as the history keeps it."""
+
+    turn: int
+    user: str  # what the user said
+    reply: str  # what was answered
+    heard: str  # the part of the answer that was spoken: all of it, unless something failed
+
+
 @dataclass(slots=True)
 class ConversationContext:
     """One turn, as conversation middleware sees it: filled in from top to bottom."""
@@ -125,6 +138,7 @@ class ConversationContext:
     metadata: dict[str, Any] = None  # type: ignore[assignment]  # None becomes {}
     user_data: dict[str, Any] = None  # type: ignore[assignment]  # None becomes {}
     error: Exception | None = None
+    history: tuple[Exchange, ...] = ()  # the exchanges before this turn, oldest first
 
     def __post_init__(self) -> None:
         self.metadata = {} if self.metadata is None else self.metadata
@@ -391,7 +405,11 @@ class WebSocketAdapter(Protocol):
 
 @runtime_checkable
 class ConversationMiddleware(Protocol):
-    """Code around a whole turn: transcription, answer and speech."""
+    """Code around the answer to a turn, once the user has finished and been understood.
+
+    ``audio_input`` and ``transcription`` are set when it is called; ``response_text`` and
+    ``synthesis_result`` once the rest of the turn has returned. Raising ends the turn.
+    """
 
     async def process(
         self,

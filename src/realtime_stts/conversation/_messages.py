@@ -1,0 +1,251 @@
+"""PURE: a conversation as the JSON messages of its WebSocket protocol, and commands from them.
+
+Two versions of the protocol exist. Version 1 is what the bundled browser page of the
+first server speaks, version 2 the library's own. They differ in names, and in that
+version 1 puts the reply's text into its audio message. Sound goes out once a sentence,
+as a whole base64 WAV file, since clients play each message as a file.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..audio import AudioData
+from ..protocols import ConversationState, TranscriptionResult
+from ._events import (
+    Event,
+    FinalTranscript,
+    PartialTranscript,
+    ReplyAudio,
+    ReplyText,
+    SentenceSpoken,
+    SpeechStarted,
+    SpeechStopped,
+    StateChanged,
+    TurnEnded,
+    TurnFailed,
+)
+
+__all__ = [
+    "ChangeMode",
+    "Command",
+    "MessageEncoder",
+    "Ping",
+    "Reset",
+    "Statistics",
+    "Stop",
+    "Version",
+    "parse_command",
+]
+
+Version = Literal[1, 2]
+Message = dict[str, Any]
+
+
+# -- commands ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Forget the conversation so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Say that the session is alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Tell how the session goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeMode:
+    """Answer in another way."""
+
+    mode: str
+
+
+Command = Reset | Ping | Stop | Statistics | ChangeMode
+
+_COMMANDS: Mapping[str, Command] = {
+    "reset": Reset(),
+    "ping": Ping(),
+    "stop": Stop(),
+    "stats": Statistics(),
+}
+
+
+def parse_command(message: object) -> Command:
+    """The command in a client's JSON; both versions' names are understood.
+
+    Raises:
+        ValueError: It is none; the text can be shown to the client.
+    """
+    if not isinstance(message, Mapping):
+        raise ValueError("a command is a JSON object")  # noqa: TRY004 - the client's fault
+    match message.get("action"):
+        case "change_mode" | "change_response_mode":
+            match message.get("mode"):
+                case str(mode):
+                    return ChangeMode(mode)
+            raise ValueError("the command needs a 'mode', a string")
+        case str(action) if action in _COMMANDS:
+            return _COMMANDS[action]
+        case str(action):
+            known = ", ".join([*_COMMANDS, "change_mode"])
+            raise ValueError(f"unknown action {action[:40]!r}; known: {known}")
+    raise ValueError("a command has an 'action', a string")
+
+
+# -- messages ------------------------------------------------------------------------
+
+_STATE_TEXTS = {
+    ConversationState.LISTENING: "Listening",
+    ConversationState.PROCESSING: "Processing",
+    ConversationState.SPEAKING: "Speaking",
+    ConversationState.ERROR: "The turn failed",
+}
+
+
+class MessageEncoder:
+    """Turns one session's events, in order, into messages of one version."""
+
+    def __init__(self, version: Version = 2) -> None:
+        if version not in (1, 2):
+            raise ValueError(f"the protocol's versions are 1 and 2, not {version!r}")
+        self._version = version
+        self._state = ConversationState.LISTENING
+        self._sentence: list[AudioData] = []
+
+    def encode(self, event: Event) -> list[Message]:
+        """What ``event`` is to the client; nothing, for some."""
+        match event:
+            case SpeechStarted() | SpeechStopped():
+                return [self._speech(event)]
+            case StateChanged(state):
+                self._state = state
+                if self._version == 1:
+                    return []
+                return [
+                    {"type": "state_update", "state": state.value, "message": _STATE_TEXTS[state]}
+                ]
+            case PartialTranscript(result=result) | FinalTranscript(result=result):
+                return [self._transcription(result)]
+            case ReplyText(text=text):
+                return [{"type": "response_text", "text": text}] if self._version == 2 else []
+            case ReplyAudio(audio=audio):
+                self._sentence.append(audio)
+                return []
+            case SentenceSpoken(text=text):
+                return self._audio(text)
+            case TurnFailed():
+                self._sentence.clear()
+                return [self._failure(event)]
+            case TurnEnded():
+                return []
+
+    def ready(self, config: Mapping[str, Any]) -> Message:
+        """The session can begin."""
+        return {"type": "ready", "message": "Ready to listen", "config": dict(config)}
+
+    def pong(self) -> Message:
+        """The session is alive."""
+        return {"type": "pong", "message": "pong"}
+
+    def reset_complete(self) -> Message:
+        """The conversation has been forgotten."""
+        return {"type": "reset_complete", "message": "The conversation begins anew"}
+
+    def mode_changed(self, mode: str) -> Message:
+        """Answers are made in that way from now on."""
+        return {"type": "mode_changed", "message": f"Response mode is now {mode}"}
+
+    def stopping(self) -> Message:
+        """The session ends."""
+        kind = "conversation_stopped" if self._version == 1 else "stopping"
+        return {"type": kind, "message": "The conversation has ended"}
+
+    def statistics(self, data: Mapping[str, Any]) -> Message:
+        """How the session goes."""
+        return {"type": "statistics", "data": dict(data)}
+
+    def error(self, message: str) -> Message:
+        """Something the client sent cannot be done."""
+        return {"type": "error", "message": message}
+
+    def _speech(self, event: SpeechStarted | SpeechStopped) -> Message:
+        started = isinstance(event, SpeechStarted)
+        kind = "speech_start" if started else "speech_end"
+        if self._version == 2:
+            text = "Speech started" if started else "Speech ended"
+            return {"type": "speech_event", "event": kind, "message": text}
+        silence_ms = 0 if started else round((event.decided - event.at) * 1000)
+        return {
+            "type": "conversation_state",
+            "state": self._state.value,
+            "is_speaking": started,
+            "silence_duration_ms": silence_ms,
+            "events": [kind],
+            "pause_detection": {
+                "is_speaking": started,
+                "silence_duration_ms": silence_ms,
+                "events": [kind],
+            },
+        }
+
+    def _transcription(self, result: TranscriptionResult) -> Message:
+        timing: Message = {}
+        if result.segments:
+            timing = {"duration": result.duration}
+            if self._version == 1:
+                timing = {
+                    "start": result.segments[0].start,
+                    "end": result.segments[-1].end,
+                    **timing,
+                }
+        return {
+            "type": "transcription",
+            "text": result.text,
+            "language": result.language,
+            "partial": result.partial,
+            "timing": timing,
+            "segments": [
+                {"text": segment.text, "start": segment.start, "end": segment.end}
+                for segment in result.segments
+            ],
+        }
+
+    def _audio(self, text: str) -> list[Message]:
+        if not self._sentence:
+            return []
+        audio = AudioData.concat(self._sentence)
+        self._sentence.clear()
+        message: Message = {
+            "type": "response_audio" if self._version == 1 else "audio_response",
+            "audio_data": b64encode(audio.encode("wav")).decode(),
+            "format": "wav",
+            "sample_rate": audio.sample_rate,
+            "duration_ms": audio.duration_ms,
+        }
+        if self._version == 1:
+            message["response_text"] = text
+        return [message]
+
+    def _failure(self, event: TurnFailed) -> Message:
+        # The error's own text may hold paths or other people's words: it is for the log.
+        return {
+            **self.error("The turn failed. Please say it again."),
+            "error": type(event.error).__name__,
+            "turn": event.turn,
+            "request_id": event.request_id,
+        }

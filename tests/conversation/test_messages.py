@@ -1,0 +1,218 @@
+"""The WebSocket messages of both protocol versions, from events alone."""
+
+from __future__ import annotations
+
+import io
+import wave
+from base64 import b64decode
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime_stts import (
+    AudioData,
+    ConversationState,
+    Event,
+    FinalTranscript,
+    PartialTranscript,
+    ReplyAudio,
+    ReplyText,
+    SentenceSpoken,
+    SpeechStarted,
+    SpeechStopped,
+    StateChanged,
+    TranscriptionResult,
+    TranscriptionSegment,
+    TurnEnded,
+    TurnFailed,
+    TurnMetrics,
+)
+from realtime_stts.conversation._messages import (
+    ChangeMode,
+    Command,
+    MessageEncoder,
+    Ping,
+    Reset,
+    Statistics,
+    Stop,
+    Version,
+    parse_command,
+)
+
+RESULT = TranscriptionResult("hi there", "en", [TranscriptionSegment("hi there", 0.5, 1.5)])
+SOUND = AudioData.silence(0.1, 24_000)
+
+
+def encode(version: Version, *events: Event) -> list[dict[str, Any]]:
+    encoder = MessageEncoder(version)
+    return [message for event in events for message in encoder.encode(event)]
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        (
+            SpeechStarted(1.0, 1.1),
+            {"type": "speech_event", "event": "speech_start", "message": "Speech started"},
+        ),
+        (
+            SpeechStopped(2.0, 2.3),
+            {"type": "speech_event", "event": "speech_end", "message": "Speech ended"},
+        ),
+        (
+            StateChanged(ConversationState.PROCESSING),
+            {"type": "state_update", "state": "processing", "message": "Processing"},
+        ),
+        (
+            FinalTranscript(1, "hi there", RESULT),
+            {
+                "type": "transcription",
+                "text": "hi there",
+                "language": "en",
+                "partial": False,
+                "timing": {"duration": 1.0},
+                "segments": [{"text": "hi there", "start": 0.5, "end": 1.5}],
+            },
+        ),
+        (
+            PartialTranscript(1, "hi", TranscriptionResult("hi", "en", [], partial=True)),
+            {
+                "type": "transcription",
+                "text": "hi",
+                "language": "en",
+                "partial": True,
+                "timing": {},
+                "segments": [],
+            },
+        ),
+        (ReplyText(1, "Hello."), {"type": "response_text", "text": "Hello."}),
+        (
+            TurnFailed(3, OSError("/secret/path"), "abc-3"),
+            {
+                "type": "error",
+                "message": "The turn failed. Please say it again.",
+                "error": "OSError",
+                "turn": 3,
+                "request_id": "abc-3",
+            },
+        ),
+    ],
+)
+def test_version_2(event: Event, message: dict[str, Any]) -> None:
+    assert encode(2, event) == [message]
+
+
+def test_version_1_tells_the_state_with_the_speech() -> None:
+    messages = encode(
+        1,
+        StateChanged(ConversationState.SPEAKING),
+        SpeechStarted(1.0, 1.1),
+        SpeechStopped(2.0, 2.3),
+    )
+    assert messages[0] == {
+        "type": "conversation_state",
+        "state": "speaking",
+        "is_speaking": True,
+        "silence_duration_ms": 0,
+        "events": ["speech_start"],
+        "pause_detection": {
+            "is_speaking": True,
+            "silence_duration_ms": 0,
+            "events": ["speech_start"],
+        },
+    }
+    assert messages[1]["silence_duration_ms"] == 300
+
+
+def test_version_1_times_a_transcription_from_start_to_end() -> None:
+    [message] = encode(1, FinalTranscript(1, "hi there", RESULT))
+    assert message["timing"] == {"start": 0.5, "end": 1.5, "duration": 1.0}
+
+
+@pytest.mark.parametrize(("version", "kind"), [(1, "response_audio"), (2, "audio_response")])
+def test_a_sentence_is_one_whole_wav_file(version: Version, kind: str) -> None:
+    spoken = (ReplyAudio(1, SOUND), ReplyAudio(1, SOUND), SentenceSpoken(1, "Hello."))
+    [message] = encode(version, *spoken)
+    assert (message["type"], message["format"]) == (kind, "wav")
+    assert (message["sample_rate"], message["duration_ms"]) == (24_000, 200)
+    assert message.get("response_text") == ("Hello." if version == 1 else None)
+    with wave.open(io.BytesIO(b64decode(message["audio_data"]))) as file:
+        assert (file.getframerate(), file.getnframes()) == (24_000, 4_800)
+
+
+def test_sound_of_a_failed_turn_never_gets_into_the_next() -> None:
+    failed = TurnFailed(1, OSError(), "x-1")
+    messages = encode(2, ReplyAudio(1, SOUND), failed, SentenceSpoken(2, "Silent."))
+    assert [message["type"] for message in messages] == ["error"]
+
+
+def test_what_has_no_message() -> None:
+    ended = TurnEnded(1, "hi", "Hello.", TurnMetrics(0.6))
+    assert encode(1, ended, ReplyText(1, "Hello."), SentenceSpoken(1, "Hello.")) == []
+
+
+def test_the_messages_outside_of_turns() -> None:
+    first, second = MessageEncoder(1), MessageEncoder(2)
+    assert second.ready({"middleware_count": 0})["config"] == {"middleware_count": 0}
+    assert second.pong()["type"] == "pong"
+    assert second.reset_complete()["type"] == "reset_complete"
+    assert second.mode_changed("echo")["type"] == "mode_changed"
+    assert (first.stopping()["type"], second.stopping()["type"]) == (
+        "conversation_stopped",
+        "stopping",
+    )
+    assert first.statistics({"n": 1}) == {"type": "statistics", "data": {"n": 1}}
+    assert first.error("no") == {"type": "error", "message": "no"}
+
+
+def test_there_are_two_versions() -> None:
+    with pytest.raises(ValueError, match="1 and 2, not 3"):
+        MessageEncoder(cast("Version", 3))
+
+
+@pytest.mark.parametrize(
+    ("message", "command"),
+    [
+        ({"action": "reset"}, Reset()),
+        ({"action": "ping"}, Ping()),
+        ({"action": "stop"}, Stop()),
+        ({"action": "stats"}, Statistics()),
+        ({"action": "change_mode", "mode": "echo"}, ChangeMode("echo")),
+        ({"action": "change_response_mode", "mode": "echo"}, ChangeMode("echo")),
+    ],
+)
+def test_commands(message: dict[str, Any], command: Command) -> None:
+    assert parse_command(message) == command
+
+
+@pytest.mark.parametrize(
+    ("message", "complaint"),
+    [
+        ([1], "JSON object"),
+        (None, "JSON object"),
+        ({}, "has an 'action'"),
+        ({"action": 3}, "has an 'action'"),
+        ({"action": "dance"}, "unknown action 'dance'; known: reset"),
+        ({"action": "change_mode"}, "needs a 'mode'"),
+        ({"action": "change_mode", "mode": 1}, "needs a 'mode'"),
+    ],
+)
+def test_what_is_no_command_is_named_to_the_client(message: object, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        parse_command(message)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("action"), inner),
+)
+
+
+@given(JSON)
+def test_no_json_is_worse_than_a_value_error(message: object) -> None:
+    try:
+        parse_command(message)
+    except ValueError:
+        return
