@@ -1,10 +1,11 @@
-"""Every async test runs on asyncio and on trio, both on virtual time where nothing real runs."""
+"""Every async test runs on asyncio and on trio, on virtual time."""
 
 from __future__ import annotations
 
-import pytest
+from hypothesis import settings
 
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("realtime_stts", deadline=None)
+settings.load_profile("realtime_stts")
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return request.param
+pytest_plugins = ["pytester", "realtime_stts.testing.plugin"]

@@ -74,7 +74,7 @@ class _WholeClip:
     async def stream(
         self, audio: AsyncIterable[AudioData], language: str | None = None
     ) -> AsyncGenerator[TranscriptionResult]:
-        chunks = [chunk async for chunk in audio]
+        chunks = [chunk.decoded() async for chunk in audio]
         if chunks:
             yield await self.transcribe(AudioData.concat(chunks), language)
         else:

@@ -4,9 +4,10 @@ Two thresholds (hysteresis) and two durations keep the answer steady: speech sta
 the probability has stayed at or above ``start_above`` for ``min_speech``, and stops once
 it has stayed below ``stop_below`` for ``min_silence`` (the hangover). Both events are
 dated to where it truly happened, the first frame of speech and the first of silence, and
-also say when they were decided. The rule is the one Silero VAD ships
-(https://github.com/snakers4/silero-vad, ``get_speech_timestamps``), restated so that one
-frame at a time gives what the whole recording gives.
+also say when they were decided. Thresholds and hangover are those Silero VAD ships
+(https://github.com/snakers4/silero-vad, ``get_speech_timestamps``). That function drops
+speech that proves too short once it is over; here a start waits until it is long enough,
+because a live event cannot be taken back.
 
 It stands below engines and conversations because both speak of its events.
 """
@@ -64,7 +65,7 @@ class EndpointPolicy:
                 "thresholds must satisfy 0 <= stop_below <= start_above <= 1, "
                 f"not {self.stop_below} and {self.start_above}"
             )
-        if self.min_speech < 0 or self.min_silence < 0:
+        if not (self.min_speech >= 0.0 and self.min_silence >= 0.0):
             raise ValueError("min_speech and min_silence must not be negative")
 
 
@@ -108,18 +109,16 @@ def step(
     policy: EndpointPolicy,
 ) -> tuple[EndpointState, SpeechEvent | None]:
     """Hear one frame, ``[start, end)`` seconds, of that speech probability."""
-    match state:
-        case Quiet() | Rising():
-            if probability < policy.start_above:
-                return Quiet(), None
-            since = state.since if isinstance(state, Rising) else start
-            if end - since >= policy.min_speech - _TOLERANCE:
-                return Talking(), SpeechStarted(since, end)
-            return Rising(since), None
-        case Talking() | Paused():
-            if probability >= policy.stop_below:
-                return Talking(), None
-            since = state.since if isinstance(state, Paused) else start
-            if end - since >= policy.min_silence - _TOLERANCE:
-                return Quiet(), SpeechStopped(since, end)
-            return Paused(since), None
+    if isinstance(state, Quiet | Rising):
+        if probability < policy.start_above:
+            return Quiet(), None
+        since = state.since if isinstance(state, Rising) else start
+        if end - since >= policy.min_speech - _TOLERANCE:
+            return Talking(), SpeechStarted(since, end)
+        return Rising(since), None
+    if probability >= policy.stop_below:
+        return Talking(), None
+    since = state.since if isinstance(state, Paused) else start
+    if end - since >= policy.min_silence - _TOLERANCE:
+        return Quiet(), SpeechStopped(since, end)
+    return Paused(since), None

@@ -9,48 +9,24 @@ from __future__ import annotations
 
 import base64
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
+from math import inf
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from .errors import AudioFormatError, AudioLimitError
+from ._formats import ENCODED, PCM, check_finite, check_layout, from_float, stored, to_float
+from .errors import AudioFormatError
 
 __all__ = ["AudioData", "StreamResampler"]
 
-_MIN_RATE: Final = 8_000  # Hz; telephony
-_MAX_RATE: Final = 192_000  # Hz; studio recordings
-_MAX_CHANNELS: Final = 8  # 7.1
-
-# PCM formats: bytes a sample and its integer full scale (None for float).  The names are
-# ffmpeg's; "pcm" is the contract's word for 16-bit.
-_PCM: Final[dict[str, tuple[int, int | None]]] = {
-    "pcm": (2, 1 << 15),
-    "pcm_s16le": (2, 1 << 15),
-    "pcm_u8": (1, 1 << 7),
-    "pcm_s24le": (3, 1 << 23),
-    "pcm_s32le": (4, 1 << 31),
-    "pcm_f32le": (4, None),
-}
-
-# Encoded formats: libsndfile's container, and its subtype where the format fixes it.
-_ENCODED: Final[dict[str, tuple[str, str | None]]] = {
-    "wav": ("WAV", None),
-    "flac": ("FLAC", None),
-    "ogg": ("OGG", "VORBIS"),
-    "opus": ("OGG", "OPUS"),
-    "mp3": ("MP3", "MPEG_LAYER_III"),
-}
-
-_OPUS_RATES: Final = (8_000, 12_000, 16_000, 24_000, 48_000)  # RFC 6716, section 2
-
-_BLOCK: Final = 1 << 16  # frames decoded at a time
+_OPUS_RATES: Final = (8_000, 12_000, 16_000, 24_000, 48_000)  # Hz; RFC 6716, section 2
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -84,12 +60,12 @@ class AudioData:
                     "use AudioData.from_samples for arrays"
                 )
             object.__setattr__(self, "data", bytes(self.data))
-        _check_layout(self.sample_rate, self.channels)
-        if self.format in _ENCODED:
+        check_layout(self.sample_rate, self.channels)
+        if self.format in ENCODED:
             return
-        if self.format not in _PCM:
+        if self.format not in PCM:
             raise AudioFormatError(
-                f"unknown audio format {self.format!r}; known: " + ", ".join([*_PCM, *_ENCODED])
+                f"unknown audio format {self.format!r}; known: " + ", ".join([*PCM, *ENCODED])
             )
         width = self._frame_width
         if len(self.data) % width:
@@ -98,11 +74,11 @@ class AudioData:
                 f"({self.channels} channels of {self.format})"
             )
         if self.format == "pcm_f32le":
-            _check_finite(np.frombuffer(self.data, "<f4"))
+            check_finite(np.frombuffer(self.data, "<f4"))
 
     @property
     def _frame_width(self) -> int:
-        return _PCM[self.format][0] * self.channels
+        return PCM[self.format][0] * self.channels
 
     # -- what it is ----------------------------------------------------------------------
 
@@ -126,12 +102,12 @@ class AudioData:
     def samples(self) -> NDArray[np.float32]:
         """float32 in [-1, 1], shape (frames, channels), read-only."""
         pcm = self.decoded()
-        samples = _to_float(pcm.data, pcm.format).reshape(-1, pcm.channels)
+        samples = to_float(pcm.data, pcm.format).reshape(-1, pcm.channels)
         samples.flags.writeable = False
         return samples
 
     def __repr__(self) -> str:
-        if self.format in _ENCODED:
+        if self.format in ENCODED:
             size = f"{len(self.data)} bytes"
         else:
             size = f"{self.duration_seconds:.3f} s"
@@ -166,23 +142,30 @@ class AudioData:
             raise AudioFormatError(
                 f"samples have the shape (frames,) or (frames, channels), not {array.shape}"
             )
-        if array.dtype == np.int16:
+        if np.issubdtype(array.dtype, np.int16):
             array = array.astype(np.float32) / np.float32(1 << 15)
         elif not np.issubdtype(array.dtype, np.floating):
             raise AudioFormatError(f"samples are float or int16, not {array.dtype}")
-        _check_layout(sample_rate, array.shape[1])
-        _check_finite(array)
-        return cls(_from_float(array, format), sample_rate, array.shape[1], format)
+        check_layout(sample_rate, array.shape[1])
+        check_finite(array)
+        return cls(from_float(array, format), sample_rate, array.shape[1], format)
 
     @classmethod
     def silence(cls, seconds: float, sample_rate: int, channels: int = 1) -> Self:
-        """``seconds`` of nothing, as 16-bit PCM."""
+        """``seconds`` of nothing, as 16-bit PCM.
+
+        Raises:
+            ValueError: ``seconds`` is negative, infinite or NaN.
+        """
+        if not 0.0 <= seconds < inf:
+            raise ValueError(f"silence lasts 0 seconds or more, not {seconds!r}")
+        check_layout(sample_rate, channels)
         return cls(bytes(2 * channels * round(seconds * sample_rate)), sample_rate, channels)
 
     @classmethod
     def from_file(
         cls,
-        source: str | os.PathLike[str] | bytes | BinaryIO,
+        source: str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO,
         *,
         max_seconds: float = 3600.0,
         max_bytes: int = 1 << 30,
@@ -195,21 +178,27 @@ class AudioData:
         short, the part that can be decoded is returned.
 
         Args:
-            source: A path, a whole file's bytes, or a seekable binary file.
+            source: A path, a whole file's bytes, or a binary file or stream, which is
+                read from where it stands to its end and left open.
             max_seconds: The longest audio to accept.
-            max_bytes: The most decoded bytes to accept.
+            max_bytes: The most decoded bytes to accept, and the most to read of a stream.
 
         Raises:
-            OSError: The file cannot be opened.
+            OSError: The file cannot be opened or read.
             AudioFormatError: It is not audio of these kinds, or holds no audio.
-            AudioLimitError: It decodes to more than a limit.
+            AudioLimitError: It goes past a limit.
         """
+        from ._files import decode, in_memory
+
         if isinstance(source, str | os.PathLike):
             with Path(source).open("rb") as file:
-                return cls(*_decode(file, max_seconds, max_bytes))
-        if isinstance(source, bytes):
-            return cls(*_decode(BytesIO(source), max_seconds, max_bytes))
-        return cls(*_decode(source, max_seconds, max_bytes))
+                whole = file if file.seekable() else in_memory(file, max_bytes)
+                return cls(*decode(whole, max_seconds, max_bytes))
+        if isinstance(source, bytes | bytearray | memoryview):
+            whole = BytesIO(source)
+        else:
+            whole = in_memory(source, max_bytes)
+        return cls(*decode(whole, max_seconds, max_bytes))
 
     @classmethod
     def concat(cls, chunks: Iterable[AudioData]) -> Self:
@@ -224,7 +213,7 @@ class AudioData:
         if not pieces:
             raise ValueError("nothing to concatenate")
         layouts = {(piece.sample_rate, piece.channels, piece.format) for piece in pieces}
-        if len(layouts) > 1 or pieces[0].format in _ENCODED:
+        if len(layouts) > 1 or pieces[0].format in ENCODED:
             raise AudioFormatError(f"these cannot be joined: {sorted(layouts)}")
         return cls(b"".join(piece.data for piece in pieces), *layouts.pop())
 
@@ -234,11 +223,11 @@ class AudioData:
         """This audio as PCM: itself, unless it holds an encoded file.
 
         Raises:
-            AudioFormatError: The bytes are not such a file, or it has another rate or
-                channel count than this value claims.
-            AudioLimitError: It decodes to more than an hour or 1 GiB.
+            AudioFormatError: The bytes cannot be decoded, or have another rate or channel
+                count than this value claims.
+            AudioLimitError: They decode to more than an hour or 1 GiB.
         """
-        if self.format in _PCM:
+        if self.format in PCM:
             return self
         pcm = AudioData.from_file(self.data)
         if (pcm.sample_rate, pcm.channels) != (self.sample_rate, self.channels):
@@ -261,57 +250,57 @@ class AudioData:
         pcm = self.decoded()
         if pcm.channels == 1:
             return pcm
-        mixed = pcm.samples.mean(axis=1, dtype=np.float32)
-        return AudioData.from_samples(mixed, pcm.sample_rate, pcm.format)
+        return AudioData.from_samples(_mixed(pcm.samples), pcm.sample_rate, pcm.format)
 
     def resampled(self, sample_rate: int) -> AudioData:
         """The same audio at another rate (soxr, high quality)."""
         pcm = self.decoded()
         if pcm.sample_rate == sample_rate:
             return pcm
-        import soxr
+        import soxr  # here, because most audio never changes its rate
 
-        _check_layout(sample_rate, pcm.channels)
+        check_layout(sample_rate, pcm.channels)
         moved = soxr.resample(pcm.samples, pcm.sample_rate, sample_rate)
         return AudioData.from_samples(moved, sample_rate, pcm.format)
 
     def sliced(self, start: float = 0.0, end: float | None = None) -> AudioData:
         """The part ``[start, end)`` in seconds, as far as there is audio."""
         pcm = self.decoded()
-        width = pcm._frame_width
-        first = max(0, round(start * pcm.sample_rate))
-        last = None if end is None else max(0, round(end * pcm.sample_rate)) * width
-        piece = pcm.data[first * width : last]
+        n_frames, width = pcm.n_frames, pcm._frame_width
+
+        def offset(seconds: float) -> int:
+            return round(min(max(seconds * pcm.sample_rate, 0.0), n_frames)) * width
+
+        piece = pcm.data[offset(start) : offset(inf if end is None else end)]
         return AudioData(piece, pcm.sample_rate, pcm.channels, pcm.format)
 
     def encode(self, format: str) -> bytes:
         """A whole file: ``wav``, ``flac``, ``ogg`` (Vorbis), ``opus`` (Ogg) or ``mp3``.
 
-        wav and flac keep every sample. Opus is resampled to 48 kHz unless it already has
-        a rate that Opus codes.
+        wav keeps every sample, and so does flac up to 24 bits. Opus is resampled to
+        48 kHz unless it already has a rate that Opus codes.
 
         Raises:
-            AudioFormatError: There is no such format, or it cannot hold this audio.
+            AudioFormatError: There is no such format, or it cannot hold this audio:
+                only wav can be empty, and mp3 has up to 2 channels at up to 48 kHz.
         """
-        import soundfile
+        if format not in ENCODED:
+            raise AudioFormatError(f"cannot encode {format!r}; known: {', '.join(ENCODED)}")
+        from ._files import encode
 
-        if format not in _ENCODED:
-            raise AudioFormatError(f"cannot encode {format!r}; known: {', '.join(_ENCODED)}")
         pcm = self.decoded()
+        if not pcm.data and format != "wav":
+            raise AudioFormatError(f"there is no audio to encode as {format}")
         if format == "opus" and pcm.sample_rate not in _OPUS_RATES:
             pcm = pcm.resampled(48_000)
-        container, subtype = _ENCODED[format]
-        samples: NDArray[Any] = pcm.samples
-        if subtype is None:
-            subtype = _lossless_subtype(pcm.format, container)
-            if subtype == "PCM_16" and pcm.format != "pcm_u8":
-                samples = np.frombuffer(pcm.data, "<i2").reshape(-1, pcm.channels)
-        buffer = BytesIO()
-        try:
-            soundfile.write(buffer, samples, pcm.sample_rate, format=container, subtype=subtype)
-        except (soundfile.LibsndfileError, ValueError) as exc:
-            raise AudioFormatError(f"{pcm!r} cannot be written as {format}: {exc}") from exc
-        return buffer.getvalue()
+        container, subtype = ENCODED[format]
+        if subtype is not None:
+            return encode(pcm.samples, pcm.sample_rate, container, subtype)
+        subtype, layout = _lossless(pcm.format, container)
+        if subtype == "PCM_24":
+            pcm = pcm.converted("pcm_s24le")  # rounded; libsndfile would cut bits off
+        samples = stored(pcm.converted(layout).data, layout).reshape(-1, pcm.channels)
+        return encode(samples, pcm.sample_rate, container, subtype)
 
     def to_file(self, path: str | os.PathLike[str], format: str | None = None) -> Path:
         """Write a file of the format its suffix names; return its path.
@@ -324,17 +313,14 @@ class AudioData:
         """
         target = Path(path)
         data = self.encode(format or target.suffix.lstrip(".").lower() or "wav")
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        partial = target.with_name(f".{token_hex(8)}.partial")
+        file = partial.open("xb")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with file:
                 file.write(data)
-            # mkstemp makes private files; a result gets what the user's umask allows.
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(name).chmod(0o666 & ~umask)
-            Path(name).replace(target)
+            partial.replace(target)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise
         return target
 
@@ -350,7 +336,7 @@ class StreamResampler:
     """
 
     def __init__(self, sample_rate: int = 16_000) -> None:
-        _check_layout(sample_rate, 1)
+        check_layout(sample_rate, 1)
         self.sample_rate = sample_rate
         self._layout: tuple[int, int] | None = None
         self._stream: Any = None  # soxr.ResampleStream; None while rates are equal
@@ -365,7 +351,7 @@ class StreamResampler:
         if self._layout is None:
             self._layout = layout
             if audio.sample_rate != self.sample_rate:
-                import soxr
+                import soxr  # here, because most audio never changes its rate
 
                 self._stream = soxr.ResampleStream(
                     audio.sample_rate, self.sample_rate, 1, dtype="float32"
@@ -375,10 +361,9 @@ class StreamResampler:
                 f"the stream began with {self._layout[0]} Hz, {self._layout[1]} ch and "
                 f"went on with {layout[0]} Hz, {layout[1]} ch"
             )
-        mono = audio.mono()
         if self._stream is None:
-            return mono.converted("pcm")
-        return self._resample(mono.samples[:, 0], last=False)
+            return audio.mono().converted("pcm")
+        return self._resample(_mixed(audio.samples), last=False)
 
     def flush(self) -> AudioData:
         """Return what was held back; the next chunk begins a new stream."""
@@ -390,123 +375,24 @@ class StreamResampler:
         return rest
 
     def _resample(self, samples: NDArray[np.float32], *, last: bool) -> AudioData:
-        moved = self._stream.resample_chunk(samples, last=last)
-        return AudioData(_from_float(moved, "pcm"), self.sample_rate)
+        moved: NDArray[np.float32] = self._stream.resample_chunk(samples, last=last)
+        return AudioData(from_float(moved, "pcm"), self.sample_rate)
 
 
-def _check_layout(sample_rate: int, channels: int) -> None:
-    if not isinstance(sample_rate, int) or not _MIN_RATE <= sample_rate <= _MAX_RATE:
-        raise AudioFormatError(
-            f"the sample rate is {_MIN_RATE} to {_MAX_RATE} Hz, not {sample_rate!r}"
-        )
-    if not isinstance(channels, int) or not 1 <= channels <= _MAX_CHANNELS:
-        raise AudioFormatError(f"audio has 1 to {_MAX_CHANNELS} channels, not {channels!r}")
+def _mixed(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One channel of shape (frames,), the mean of all."""
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    mean: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
+    return mean
 
 
-def _check_finite(samples: NDArray[Any]) -> None:
-    # One NaN spreads over hundreds of samples once a filter has seen it.
-    if not np.isfinite(samples).all():
-        raise AudioFormatError("samples hold NaN or infinity")
-
-
-def _to_float(data: bytes, format: str) -> NDArray[np.float32]:
-    """Interleaved PCM bytes as float32 in [-1, 1]."""
-    scale = _PCM[format][1]
-    if scale is None:
-        return np.clip(np.frombuffer(data, "<f4"), -1.0, 1.0)
-    if format == "pcm_u8":
-        wide = np.frombuffer(data, "u1").astype(np.int16) - scale
-    elif format == "pcm_s24le":
-        low = np.frombuffer(data, "u1").reshape(-1, 3)
-        padded = np.zeros((len(low), 4), "u1")
-        padded[:, 1:] = low
-        wide = padded.view("<i4")[:, 0] >> 8
-    else:
-        wide = np.frombuffer(data, "<i2" if scale == 1 << 15 else "<i4")
-    return (wide / np.float64(scale)).astype(np.float32)
-
-
-def _from_float(samples: NDArray[Any], format: str) -> bytes:
-    """Floats as PCM bytes, rounded and clipped."""
-    if format not in _PCM:
-        raise AudioFormatError(f"{format!r} is not a PCM format: {', '.join(_PCM)}")
-    scale = _PCM[format][1]
-    if scale is None:
-        return np.clip(samples, -1.0, 1.0).astype("<f4").tobytes()
-    wide = np.clip(np.rint(samples * np.float64(scale)), -scale, scale - 1)
-    if format == "pcm_u8":
-        return (wide + scale).astype("u1").tobytes()
-    if format == "pcm_s24le":
-        padded = wide.astype("<i4").ravel()[:, np.newaxis].view("u1")
-        return padded[:, :3].tobytes()
-    return wide.astype("<i2" if scale == 1 << 15 else "<i4").tobytes()
-
-
-def _lossless_subtype(format: str, container: str) -> str:
+def _lossless(format: str, container: str) -> tuple[str, str]:
+    """What a container keeps a PCM format as, and the format to hand it to libsndfile in."""
     if format in ("pcm", "pcm_s16le", "pcm_u8"):
-        return "PCM_16"
-    if container == "FLAC" or format == "pcm_s24le":
-        return "PCM_24"
-    return "PCM_32" if format == "pcm_s32le" else "FLOAT"
-
-
-def _sniff(head: bytes) -> str | None:
-    """The kind of file these first bytes begin, or None."""
-    if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
-        return "wav"
-    if head[:4] == b"fLaC":
-        return "flac"
-    if head[:4] == b"OggS":
-        return "ogg"
-    # MPEG audio: an ID3 tag, or a frame's eleven sync bits and a layer that is not 0.
-    if head[:3] == b"ID3" or (
-        len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 0x06
-    ):
-        return "mp3"
-    return None
-
-
-def _foreign(head: bytes) -> str:
-    """What a file is that this library does not decode, as far as it can tell."""
-    if not head:
-        return "the file is empty"
-    if head[4:8] == b"ftyp":
-        return "this is an MP4/M4A file"
-    if head[:4] == b"\x1a\x45\xdf\xa3":
-        return "this is a WebM/Matroska file"
-    return "the content is not audio of a known kind"
-
-
-def _decode(file: BinaryIO, max_seconds: float, max_bytes: int) -> tuple[bytes, int, int, str]:
-    """The fields of an `AudioData`, decoded block by block within the limits."""
-    import soundfile
-
-    head = file.read(12)
-    file.seek(0)
-    if _sniff(head) is None:
-        raise AudioFormatError(f"{_foreign(head)}; give wav, flac, ogg, opus or mp3")
-    try:
-        with soundfile.SoundFile(file) as sound:
-            rate, channels = sound.samplerate, sound.channels
-            _check_layout(rate, channels)
-            exact = sound.subtype in ("PCM_16", "PCM_U8", "PCM_S8")
-            dtype, format_ = ("int16", "pcm") if exact else ("float32", "pcm_f32le")
-            width = channels * _PCM[format_][0]
-            limit = int(min(max_seconds * rate, max_bytes // width))
-            blocks, n_frames = [], 0
-            while len(block := sound.read(_BLOCK, dtype=dtype, always_2d=True)):
-                n_frames += len(block)
-                if n_frames > limit:
-                    raise AudioLimitError(
-                        f"the file decodes to more than {limit / rate:.0f} s "
-                        f"({limit * width} bytes)"
-                    )
-                blocks.append(block if exact else _from_float(block, format_))
-    except soundfile.LibsndfileError as exc:
-        raise AudioFormatError(f"the file cannot be decoded: {exc}") from exc
-    if not n_frames:
-        raise AudioFormatError("the file holds no audio")
-    data = b"".join(b.tobytes() if isinstance(b, np.ndarray) else b for b in blocks)
-    if not exact:
-        _check_finite(np.frombuffer(data, "<f4"))
-    return data, rate, channels, format_
+        return "PCM_16", "pcm_s16le"
+    if container == "WAV" and format == "pcm_f32le":
+        return "FLOAT", format
+    if container == "WAV" and format == "pcm_s32le":
+        return "PCM_32", format
+    return "PCM_24", "pcm_s32le"

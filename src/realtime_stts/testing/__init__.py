@@ -1,0 +1,70 @@
+"""Everything to test a voice application without a microphone, a model or a wait.
+
+* `virtual_time` and the pytest plugin ``realtime_stts.testing.plugin``: an hour of
+  conversation in the time of its computing.
+* ``Scripted…``: engines that say what the test tells them to, when, and fail on demand.
+* ``…Suite``: what the Protocols promise, as test classes. An engine is proved by a
+  subclass whose ``engine`` method returns it.
+* `speech`, `chunked` and `no_leaks`: sound, its delivery, and nothing left running.
+
+Only the suites and the plugin need pytest: ``pip install "realtime-stts[testing]"``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MissingExtraError
+from ._audio import chunked, speech
+from ._leaks import no_leaks
+from ._pauses import ScriptedPauseDetector
+from ._responder import ResponseCall, ScriptedResponseGenerator
+from ._script import Failure, ScriptExhausted
+from ._stt import ScriptedSTTEngine, STTCall
+from ._tts import ScriptedTTSEngine, TTSCall
+from ._virtual_time import virtual_time
+
+if TYPE_CHECKING:
+    from .suites import (
+        PauseDetectorSuite,
+        ResponseGeneratorSuite,
+        SpeechToTextSuite,
+        StreamingSpeechToTextSuite,
+        StreamingTextToSpeechSuite,
+        TextToSpeechSuite,
+    )
+
+__all__ = [
+    "Failure",
+    "PauseDetectorSuite",
+    "ResponseCall",
+    "ResponseGeneratorSuite",
+    "STTCall",
+    "ScriptExhausted",
+    "ScriptedPauseDetector",
+    "ScriptedResponseGenerator",
+    "ScriptedSTTEngine",
+    "ScriptedTTSEngine",
+    "SpeechToTextSuite",
+    "StreamingSpeechToTextSuite",
+    "StreamingTextToSpeechSuite",
+    "TTSCall",
+    "TextToSpeechSuite",
+    "chunked",
+    "no_leaks",
+    "speech",
+    "virtual_time",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The suites import pytest, which an application that only uses the fakes need not have.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        import pytest
+    except ImportError as exc:
+        raise MissingExtraError(name, "testing") from exc
+    pytest.register_assert_rewrite(f"{__name__}.suites")
+    return getattr(import_module(f"{__name__}.suites"), name)
