@@ -8,22 +8,36 @@ for. What streams already is returned as it is.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable
+from types import TracebackType
 from typing import Any, TypeVar
+
+from typing_extensions import Self
 
 from .audio import AudioData
 from .errors import EngineError
 from .protocols import (
     ConversationContext,
+    ManagedSTTEngine,
+    ManagedTTSEngine,
     ResponseGenerator,
     StreamingResponseGenerator,
     StreamingSTTEngine,
     StreamingTTSEngine,
     STTEngine,
+    SynthesisResult,
     TranscriptionResult,
     TTSEngine,
 )
 
-__all__ = ["engine_name", "not_none", "streaming_responder", "streaming_stt", "streaming_tts"]
+__all__ = [
+    "engine_name",
+    "managed_stt",
+    "managed_tts",
+    "not_none",
+    "streaming_responder",
+    "streaming_stt",
+    "streaming_tts",
+]
 
 T = TypeVar("T")
 
@@ -61,6 +75,16 @@ def streaming_responder(responder: ResponseGenerator) -> StreamingResponseGenera
     return _OnePiece(responder)
 
 
+def managed_stt(engine: STTEngine) -> ManagedSTTEngine:
+    """``engine``; if it lacks streaming or a life cycle, one that has both."""
+    return engine if isinstance(engine, ManagedSTTEngine) else _UnmanagedSTT(engine)
+
+
+def managed_tts(engine: TTSEngine) -> ManagedTTSEngine:
+    """``engine``; if it lacks streaming or a life cycle, one that has both."""
+    return engine if isinstance(engine, ManagedTTSEngine) else _UnmanagedTTS(engine)
+
+
 class _WholeClip:
     def __init__(self, engine: STTEngine) -> None:
         self._engine = engine
@@ -92,14 +116,15 @@ class _OneChunk:
     def __init__(self, engine: TTSEngine) -> None:
         self._engine = engine
         self.name = engine_name(engine)
-        self.synthesize = engine.synthesize
         self.list_voices = engine.list_voices
+
+    async def synthesize(self, text: str, voice_config: dict[str, Any]) -> SynthesisResult:
+        return not_none(await self._engine.synthesize(text, voice_config), self._engine)
 
     async def stream(
         self, text: str, voice_config: dict[str, Any] | None = None
     ) -> AsyncGenerator[AudioData]:
-        result = await self._engine.synthesize(text, voice_config or {})
-        yield not_none(result, self._engine).audio_data
+        yield (await self.synthesize(text, voice_config or {})).audio_data
 
     @property
     def model_loaded(self) -> bool:
@@ -119,3 +144,35 @@ class _OnePiece:
         answer = await self.generate_response(transcription, context)
         if answer:
             yield answer
+
+
+class _Unmanaged:
+    """The life cycle of an engine that loads by itself: there is nothing to do."""
+
+    async def load(self) -> None: ...
+
+    async def unload(self) -> None: ...
+
+    async def warmup(self) -> None: ...
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class _UnmanagedSTT(_Unmanaged, _WholeClip):
+    def __init__(self, engine: STTEngine) -> None:
+        super().__init__(engine)
+        self.stream = streaming_stt(engine).stream  # type: ignore[method-assign]
+
+
+class _UnmanagedTTS(_Unmanaged, _OneChunk):
+    def __init__(self, engine: TTSEngine) -> None:
+        super().__init__(engine)
+        self.stream = streaming_tts(engine).stream  # type: ignore[method-assign]

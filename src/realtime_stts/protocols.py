@@ -255,7 +255,8 @@ class StreamingTTSEngine(TTSEngine, Protocol):
     ) -> AsyncGenerator[AudioData]:
         """Speak ``text`` in chunks of one rate, channel count and format.
 
-        The chunks joined are what `synthesize` returns for the same text and voice. The
+        The chunks joined are what `synthesize` returns for the same text and voice, as far
+        as the engine says the same thing twice in the same way. The
         engine runs ahead of its reader by a bounded amount only. Nothing runs until the
         first chunk is awaited.
 

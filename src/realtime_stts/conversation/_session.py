@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mappin
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from functools import partial
+from math import ceil
 from types import TracebackType
 from typing import Any
 
@@ -199,7 +200,8 @@ class Session:
     async def push(self, audio: AudioData) -> None:
         """Hear the next chunk, of any length.
 
-        Returns when it has been heard and there is room for what follows from it.
+        Returns when it has been heard and there is room for what follows from it. It is
+        heard a second at a time: a push that is cancelled has heard the first of them.
 
         Raises:
             AudioFormatError: It cannot be decoded, or its rate or channel count is not
@@ -211,8 +213,6 @@ class Session:
             if self._turn_tasks is None or self._input_ended.is_set():
                 raise SessionClosedError("the session takes no more audio")
             await self._hear(self._resampler.push(audio))
-            await self._events.room()
-            await lowlevel.checkpoint()  # a host with much audio at hand must not starve the turns
 
     async def end_input(self) -> None:
         """No more audio will come: what the user is saying now is complete."""
@@ -237,16 +237,18 @@ class Session:
     # -- listening -----------------------------------------------------------------------
 
     async def _hear(self, audio: AudioData) -> None:
-        if not audio.data:
-            return
-        detection = await self._parts.detector.process_chunk(audio)
-        # From here on nothing suspends: a cancelled push has heard its chunk whole or not.
-        self._recent.append(audio.data)
-        for event in _speech_events(detection, audio.duration_seconds, self.clock):
-            self._events.post(event)
-            self._tell(event)
-        self._tell(Tick(self.clock))
-        self._hand_over()
+        for second in range(ceil(audio.duration_seconds)):
+            piece = audio.sliced(second, second + 1)
+            detection = await self._parts.detector.process_chunk(piece)
+            # Nothing suspends until the piece has been heard by all, or by none.
+            self._recent.append(piece.data)
+            for event in _speech_events(detection, piece.duration_seconds, self.clock):
+                self._events.post(event)
+                self._tell(event)
+            self._tell(Tick(self.clock))
+            self._hand_over()
+            await self._events.room()
+            await lowlevel.checkpoint()  # a host with much audio at hand must not starve the turns
 
     def _tell(self, signal: Signal) -> None:
         """Tell the turn machine, and carry out what it answers."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ._call import serve
 from ._chain import Chain
-from ._context import RequestContext, current_request_id, request_scope
+from ._context import RequestContext
 from ._middleware import CallNext, Middleware
 from ._observer import Observation, Observer
 from ._process import ContextMiddleware, ProcessMiddleware
@@ -34,7 +34,5 @@ __all__ = [
     "RequestContext",
     "TimingMiddleware",
     "TimingStatistics",
-    "current_request_id",
-    "request_scope",
     "serve",
 ]
