@@ -17,6 +17,7 @@ from .audio import AudioData
 from .errors import EngineError
 from .protocols import (
     ConversationContext,
+    Lifecycle,
     ManagedSTTEngine,
     ManagedTTSEngine,
     ResponseGenerator,
@@ -77,12 +78,12 @@ def streaming_responder(responder: ResponseGenerator) -> StreamingResponseGenera
 
 def managed_stt(engine: STTEngine) -> ManagedSTTEngine:
     """``engine``; if it lacks streaming or a life cycle, one that has both."""
-    return engine if isinstance(engine, ManagedSTTEngine) else _UnmanagedSTT(engine)
+    return engine if isinstance(engine, ManagedSTTEngine) else _ManagedSTT(engine)
 
 
 def managed_tts(engine: TTSEngine) -> ManagedTTSEngine:
     """``engine``; if it lacks streaming or a life cycle, one that has both."""
-    return engine if isinstance(engine, ManagedTTSEngine) else _UnmanagedTTS(engine)
+    return engine if isinstance(engine, ManagedTTSEngine) else _ManagedTTS(engine)
 
 
 class _WholeClip:
@@ -146,16 +147,26 @@ class _OnePiece:
             yield answer
 
 
-class _Unmanaged:
-    """The life cycle of an engine that loads by itself: there is nothing to do."""
+class _Managed:
+    """The life cycle of the engine within; one that has none loads by itself."""
 
-    async def load(self) -> None: ...
+    _lifecycle: Lifecycle | None
 
-    async def unload(self) -> None: ...
+    async def load(self) -> None:
+        if self._lifecycle:
+            await self._lifecycle.load()
 
-    async def warmup(self) -> None: ...
+    async def unload(self) -> None:
+        if self._lifecycle:
+            await self._lifecycle.unload()
+
+    async def warmup(self) -> None:
+        if self._lifecycle:
+            await self._lifecycle.warmup()
 
     async def __aenter__(self) -> Self:
+        if self._lifecycle:
+            await self._lifecycle.__aenter__()
         return self
 
     async def __aexit__(
@@ -163,16 +174,21 @@ class _Unmanaged:
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None: ...
+    ) -> bool | None:
+        if self._lifecycle:
+            return await self._lifecycle.__aexit__(exc_type, exc, traceback)
+        return None
 
 
-class _UnmanagedSTT(_Unmanaged, _WholeClip):
+class _ManagedSTT(_Managed, _WholeClip):
     def __init__(self, engine: STTEngine) -> None:
         super().__init__(engine)
+        self._lifecycle = engine if isinstance(engine, Lifecycle) else None
         self.stream = streaming_stt(engine).stream  # type: ignore[method-assign]
 
 
-class _UnmanagedTTS(_Unmanaged, _OneChunk):
+class _ManagedTTS(_Managed, _OneChunk):
     def __init__(self, engine: TTSEngine) -> None:
         super().__init__(engine)
+        self._lifecycle = engine if isinstance(engine, Lifecycle) else None
         self.stream = streaming_tts(engine).stream  # type: ignore[method-assign]

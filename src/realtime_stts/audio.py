@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from io import BytesIO
 from math import inf
 from pathlib import Path
-from secrets import token_hex
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -264,7 +263,11 @@ class AudioData:
         return AudioData.from_samples(moved, sample_rate, pcm.format)
 
     def sliced(self, start: float = 0.0, end: float | None = None) -> AudioData:
-        """The part ``[start, end)`` in seconds, as far as there is audio."""
+        """The part ``[start, end)`` in seconds, as far as there is audio.
+
+        Raises:
+            ValueError: A time is NaN.
+        """
         pcm = self.decoded()
         n_frames, width = pcm.n_frames, pcm._frame_width
 
@@ -313,7 +316,7 @@ class AudioData:
         """
         target = Path(path)
         data = self.encode(format or target.suffix.lstrip(".").lower() or "wav")
-        partial = target.with_name(f".{token_hex(8)}.partial")
+        partial = target.with_name(f".{os.urandom(8).hex()}.partial")
         file = partial.open("xb")
         try:
             with file:
@@ -361,22 +364,20 @@ class StreamResampler:
                 f"the stream began with {self._layout[0]} Hz, {self._layout[1]} ch and "
                 f"went on with {layout[0]} Hz, {layout[1]} ch"
             )
-        if self._stream is None:
-            return audio.mono().converted("pcm")
-        return self._resample(_mixed(audio.samples), last=False)
+        if self._stream is None and audio.channels == 1:
+            return audio.converted("pcm")
+        return self._moved(_mixed(audio.samples), last=False)
 
     def flush(self) -> AudioData:
         """Return what was held back; the next chunk begins a new stream."""
-        self._layout = None
-        if self._stream is None:
-            return AudioData(b"", self.sample_rate)
-        rest = self._resample(np.empty(0, np.float32), last=True)
-        self._stream = None
+        rest = self._moved(np.empty(0, np.float32), last=True)
+        self._layout = self._stream = None
         return rest
 
-    def _resample(self, samples: NDArray[np.float32], *, last: bool) -> AudioData:
-        moved: NDArray[np.float32] = self._stream.resample_chunk(samples, last=last)
-        return AudioData(from_float(moved, "pcm"), self.sample_rate)
+    def _moved(self, samples: NDArray[np.float32], *, last: bool) -> AudioData:
+        if self._stream is not None:
+            samples = self._stream.resample_chunk(samples, last=last)
+        return AudioData(from_float(samples, "pcm"), self.sample_rate)
 
 
 def _mixed(samples: NDArray[np.float32]) -> NDArray[np.float32]:

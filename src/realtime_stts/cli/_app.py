@@ -1,0 +1,212 @@
+"""The commands: what they are called, what they take, what they print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+
+from .. import __version__
+from ..errors import MissingExtraError
+from ._console import MISUSED, fail, one_line_errors, out, read_audio
+
+try:
+    import typer
+    from rich.table import Table
+except ImportError as exc:
+    raise MissingExtraError("The realtime-stts command", "cli") from exc
+
+__all__ = ["app"]
+
+_FORMATS = ("wav", "flac", "ogg", "opus", "mp3")
+
+app = typer.Typer(
+    name="realtime-stts",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SttOption = Annotated[
+    str, typer.Option("--stt", metavar="ENGINE", help="Speech to text; doctor lists the engines.")
+]
+TtsOption = Annotated[
+    str, typer.Option("--tts", metavar="ENGINE", help="Text to speech; doctor lists the engines.")
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"realtime-stts {__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="[bold]Begin with[/bold]\n\n"
+    "realtime-stts demo   [dim]half a minute; no download, no microphone[/dim]"
+)
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Real-time speech in the terminal: to text, from text, and a whole conversation."""
+
+
+@app.command(
+    epilog="[bold]Examples[/bold]\n\n"
+    "realtime-stts transcribe talk.mp3\n\n"
+    "realtime-stts transcribe talk.flac --json > talk.json\n\n"
+    "cat talk.wav | realtime-stts transcribe -"
+)
+@one_line_errors()
+def transcribe(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="wav, flac, ogg, opus or mp3, whatever its name; - for stdin."
+        ),
+    ],
+    stt: SttOption = "pocketsphinx",
+    language: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE", help="The language spoken, such as en. [dim]Default: detect it.[/dim]"
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print words, times and confidence as JSON.")
+    ] = False,
+) -> None:
+    """Turn a recording into text.
+
+    Only the result goes to stdout. Progress is shown on stderr.
+    """
+    from ._speech import transcribe, transcription_fields
+
+    clip = read_audio(file)
+    result = anyio.run(transcribe, clip, stt, language)
+    if as_json:
+        typer.echo(json.dumps(transcription_fields(result, clip), ensure_ascii=False, indent=2))
+    else:
+        typer.echo(result.text)
+
+
+@app.command(
+    epilog="[bold]Examples[/bold]\n\n"
+    'realtime-stts say "good morning"\n\n'
+    'realtime-stts say "guten Morgen" --voice de --speed 0.9 -o morgen.mp3\n\n'
+    "realtime-stts say --list-voices\n\n"
+    "cat letter.txt | realtime-stts say - -o letter.opus"
+)
+@one_line_errors()
+def say(
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", show_default=False, help="What to say; - for stdin.")
+    ] = "",
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="wav, flac, ogg, opus or mp3, by its suffix."
+        ),
+    ] = Path("say.wav"),
+    tts: TtsOption = "espeak",
+    voice: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Such as en-us+f3. [dim]Default: the engine's own.[/dim]"),
+    ] = None,
+    speed: Annotated[float, typer.Option(help="2.0 is twice as fast.")] = 1.0,
+    list_voices: Annotated[
+        bool, typer.Option("--list-voices", help="List the engine's voices instead.")
+    ] = False,
+) -> None:
+    """Speak a text into a file.
+
+    Prints the duration, the time to the first sound, and the real-time
+    factor: seconds of computing for each second of sound.
+    """
+    from ._speech import speak, voices
+
+    if list_voices:
+        table = Table("voice", "name", "language", box=None, pad_edge=False)
+        for known in anyio.run(voices, tts):
+            table.add_row(known["id"], known["name"], known["language"])
+        out.print(table)
+        return
+    if text == "-":
+        text = sys.stdin.read()
+    if not text.strip():
+        raise fail('there is nothing to say: realtime-stts say "good morning"', MISUSED)
+    if output.suffix[1:].lower() not in _FORMATS:
+        raise fail(f"{output}: the name must end in one of .{', .'.join(_FORMATS)}", MISUSED)
+    config = {"speed_factor": speed} | ({"voice_id": voice} if voice else {})
+    spoken = anyio.run(speak, text, tts, config)
+    try:
+        spoken.audio.to_file(output)
+    except OSError as exc:  # which may name a temporary file beside it
+        raise fail(f"{output}: {exc.strerror}") from exc
+    duration = spoken.audio.duration_seconds
+    out.print(
+        f"{output}: {duration:.2f} s, first sound after "
+        f"{1000 * spoken.time_to_first_audio:.1f} ms, "
+        f"real-time factor {spoken.elapsed / duration:.3f}",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+@app.command(
+    epilog="[bold]Examples[/bold]\n\n"
+    "realtime-stts demo\n\n"
+    'realtime-stts demo --say "good morning" --say "tell me a joke"\n\n'
+    "realtime-stts demo --input question.wav --output-dir out/mine"
+)
+@one_line_errors()
+def demo(
+    recording: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FILE", help="Let this recording talk to the bot."),
+    ] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Option("--say", metavar="TEXT", help="Let the caller say this; may be repeated."),
+    ] = None,
+    output_dir: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the files go.")] = Path(
+        "out/demo"
+    ),
+    stt: SttOption = "pocketsphinx",
+    tts: TtsOption = "espeak",
+    fast: Annotated[
+        bool, typer.Option("--fast", help="The same call without waiting, for tests.")
+    ] = False,
+) -> None:
+    """Hold a spoken conversation and look at every moment of it.
+
+    A caller and a bot talk in real time: the bot hears when the caller
+    pauses, understands, answers and speaks. You read along.
+
+    Then conversation.wav lets you listen, timeline.png shows who spoke when
+    and how long each answer took, and events.jsonl holds all that happened.
+    """
+    from ._demo import PHRASES, run_demo
+
+    if recording is not None and texts:
+        raise fail("--input and --say exclude each other", MISUSED)
+    if not all(text.strip() for text in texts or PHRASES):
+        raise fail("--say needs some words", MISUSED)
+    if not run_demo(recording, texts or PHRASES, output_dir, stt=stt, tts=tts, fast=fast):
+        raise fail("at least one turn failed")
+
+
+@app.command()
+@one_line_errors()
+def doctor() -> None:
+    """Show what is installed, and which pip install adds the rest."""
+    from ._doctor import examine
+
+    examine(out)

@@ -1,0 +1,125 @@
+"""A call: a caller who waits for answers, on a line that never goes quiet.
+
+The caller's sound goes out in packets on one clock that does not drift, as from a
+telephone. Between the phrases the line carries its own faint noise, so the session's
+audio clock and this clock are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import anyio
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio import AudioData
+from ..conversation import (
+    FinalTranscript,
+    ReplyAudio,
+    Session,
+    StateChanged,
+    TurnPolicy,
+)
+from ..protocols import ConversationState
+from ._recording import Moment, Playout, Recording, record
+
+__all__ = ["LINE_RATE", "Call", "Phrase"]
+
+LINE_RATE = 16_000  # Hz; wideband telephony, and what a session listens at
+_PACKETS = 50  # a second, of 20 ms: the packet time of RTP audio (RFC 3551)
+_PACKET = LINE_RATE // _PACKETS  # samples
+_NOISE = 10 ** (-60 / 20)  # rms of the line, -60 dBFS
+_LEAD_IN = 0.5  # s of line before the first phrase
+_PATIENCE = 1.5  # s after a phrase for an answer to begin
+_BREATH = 0.6  # s between the bot's last sound and the caller's next
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """What the caller says; ``text`` is None where nobody knows the words."""
+
+    audio: AudioData  # mono, at the line's rate
+    text: str | None = None
+
+
+class Call:
+    """One conversation of a caller with a session.
+
+    Args:
+        session: A fresh one; the call opens and closes it.
+        policy: The session's.
+        told: Called with each event as it comes and the phrase it is about.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        policy: TurnPolicy,
+        told: Callable[[Moment, Phrase | None], None],
+    ) -> None:
+        self._session = session
+        self._policy = policy
+        self._told = told
+        self._sent: list[NDArray[np.int16]] = []
+        self._noise = np.random.default_rng(0)
+        self._phrase: Phrase | None = None  # the latest
+        self._said: dict[int, str] = {}
+        self._state = ConversationState.LISTENING
+        self._playout = Playout()
+        self._moments: list[Moment] = []
+        self._began = 0.0
+
+    async def hold(self, phrases: Sequence[Phrase]) -> Recording:
+        """Say the phrases, hear each answer out, and return what both sides heard."""
+        self._began = anyio.current_time()
+        async with self._session, anyio.create_task_group() as tasks:
+            tasks.start_soon(self._talk, phrases)
+            async for event in self._session:
+                moment = Moment(anyio.current_time() - self._began, event)
+                match event:
+                    case StateChanged(state):
+                        self._state = state
+                    case FinalTranscript(turn) if self._phrase and self._phrase.text:
+                        self._said[turn] = self._phrase.text
+                    case ReplyAudio(turn, audio):
+                        self._playout.play(moment.t, turn, audio)
+                self._moments.append(moment)
+                self._told(moment, self._phrase)
+        caller = AudioData(np.concatenate(self._sent).tobytes(), LINE_RATE)
+        return record(caller, self._playout, self._moments, self._said, self._policy)
+
+    @property
+    def _clock(self) -> float:
+        """Seconds of line sent."""
+        return len(self._sent) / _PACKETS
+
+    async def _talk(self, phrases: Sequence[Phrase]) -> None:
+        await self._send(AudioData.silence(_LEAD_IN, LINE_RATE))
+        for self._phrase in phrases:
+            await self._send(self._phrase.audio)
+            end = self._clock
+            while self._clock < end + _PATIENCE or not self._answered:
+                await self._send(AudioData.silence(1 / _PACKETS, LINE_RATE))
+        await self._session.end_input()
+
+    @property
+    def _answered(self) -> bool:
+        return (
+            self._state is ConversationState.LISTENING
+            and self._session.turns_under_way == 0
+            and self._clock >= self._playout.end + _BREATH
+        )
+
+    async def _send(self, audio: AudioData) -> None:
+        samples = audio.samples[:, 0]
+        for start in range(0, len(samples), _PACKET):
+            packet = self._noise.normal(0.0, _NOISE, _PACKET).astype(np.float32)
+            sound = samples[start : start + _PACKET]
+            packet[: len(sound)] += sound
+            line = AudioData.from_samples(packet, LINE_RATE)
+            # A packet leaves when its last sample has been spoken.
+            await anyio.sleep_until(self._began + (len(self._sent) + 1) / _PACKETS)
+            self._sent.append(np.frombuffer(line.data, np.int16))
+            await self._session.push(line)

@@ -1,0 +1,224 @@
+"""PURE: what a call left behind, both sides on one timeline, as a value.
+
+Every moment is in seconds since the call began. The caller's line is gapless, so that a
+moment on the session's audio clock is the same moment on this timeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from ..audio import AudioData
+from ..conversation import (
+    Event,
+    FinalTranscript,
+    PartialTranscript,
+    ReplyAudio,
+    ReplyText,
+    SentenceSpoken,
+    SpeechStarted,
+    SpeechStopped,
+    StateChanged,
+    TurnEnded,
+    TurnFailed,
+    TurnMetrics,
+    TurnPolicy,
+)
+from ..conversation._events import InputEnded, ListenTo, UserTurnEnded
+from ..conversation._turns import TurnState, step
+
+__all__ = ["Moment", "Playout", "Recording", "Turn", "event_fields", "record"]
+
+_TOLERANCE = 0.02  # s; a packet of the line, which is the clock of this timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An event, and when it reached the host."""
+
+    t: float
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn, as it can be heard and read."""
+
+    number: int
+    start: float  # the caller's first sound
+    end: float  # and their last
+    said: str | None = None  # what the caller really said; None where nobody knows
+    heard: str = ""
+    reply: str = ""
+    reply_start: float | None = None  # the bot's first sound
+    reply_end: float | None = None
+    metrics: TurnMetrics | None = None
+    error: str | None = None
+
+    @property
+    def latency(self) -> float | None:
+        """From the caller's last sound to the bot's first; None if there was none.
+
+        It is what the session measured, unless the sound was played later than it was
+        made: the bot was still speaking, or this machine did not keep up.
+        """
+        if self.reply_start is None:
+            return None
+        played = self.reply_start - self.end
+        made = self.metrics.time_to_first_audio if self.metrics else None
+        return played if made is None or abs(played - made) > _TOLERANCE else made
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One call."""
+
+    caller: AudioData
+    bot: AudioData
+    speech: tuple[tuple[float, float], ...]  # where the detector heard the caller speak
+    turns: tuple[Turn, ...]
+    moments: tuple[Moment, ...] = ()
+
+    @property
+    def duration(self) -> float:
+        return self.caller.duration_seconds
+
+    @property
+    def median_latency(self) -> float | None:
+        """Of the turns that were answered; None if none was."""
+        latencies = [turn.latency for turn in self.turns if turn.latency is not None]
+        return median(latencies) if latencies else None
+
+    def stereo(self) -> AudioData:
+        """The caller on the left, the bot on the right, at the better of their rates."""
+        rate = max(self.caller.sample_rate, self.bot.sample_rate)
+        sides = [side.resampled(rate).samples[:, 0] for side in (self.caller, self.bot)]
+        n_frames = min(map(len, sides))  # their rounding may differ by a frame
+        return AudioData.from_samples(np.stack([s[:n_frames] for s in sides], axis=1), rate)
+
+
+@dataclass(slots=True)
+class Playout:
+    """The bot's loudspeaker: each sound is played when it comes or the last one has ended."""
+
+    end: float = 0.0  # of the last sound
+    spans: dict[int, tuple[float, float]] = field(default_factory=dict)  # of each turn's reply
+    _runs: list[tuple[float, list[AudioData]]] = field(default_factory=list)
+
+    def play(self, t: float, turn: int, audio: AudioData) -> None:
+        """A sound of that turn's reply has come at ``t``."""
+        start = max(self.end, t)
+        if start > self.end or not self._runs:
+            self._runs.append((start, []))
+        # What is played without a break is resampled as one piece: no seams.
+        self._runs[-1][1].append(audio.mono().converted())
+        self.end = start + audio.duration_seconds
+        self.spans[turn] = (self.spans.get(turn, (start, start))[0], self.end)
+
+    def mixed(self, duration: float) -> AudioData:
+        """The loudspeaker's whole channel, silence included, at the first reply's rate."""
+        rate = self._runs[0][1][0].sample_rate if self._runs else 16_000
+        channel = np.zeros(round(duration * rate), np.float32)
+        for start, chunks in self._runs:
+            sound = AudioData.concat(chunks).resampled(rate).samples[:, 0]
+            room = channel[round(start * rate) :]
+            room[: len(sound)] = sound[: len(room)]
+        return AudioData.from_samples(channel, rate)
+
+
+def record(
+    caller: AudioData,
+    playout: Playout,
+    moments: Sequence[Moment],
+    said: Mapping[int, str],
+    policy: TurnPolicy,
+) -> Recording:
+    """A call from what was sent, played and told; ``said`` has the truth for each turn."""
+    duration = caller.duration_seconds
+    events = [moment.event for moment in moments]
+    turns = {
+        number: Turn(number, start, end, said.get(number))
+        for number, start, end in _spoken(events, duration, policy)
+    }
+    for number, (start, end) in playout.spans.items():
+        turns[number] = replace(turns[number], reply_start=start, reply_end=end)
+    for event in events:
+        match event:
+            case FinalTranscript(number, text):
+                turns[number] = replace(turns[number], heard=text)
+            case TurnEnded(number, _, reply, metrics):
+                turns[number] = replace(turns[number], reply=reply, metrics=metrics)
+            case TurnFailed(number, error):
+                turns[number] = replace(turns[number], error=str(error))
+    return Recording(
+        caller,
+        playout.mixed(duration),
+        tuple(_speech(events, duration)),
+        tuple(turns.values()),
+        tuple(moments),
+    )
+
+
+def _spoken(
+    events: Iterable[Event], duration: float, policy: TurnPolicy
+) -> Iterable[tuple[int, float, float]]:
+    """Each turn's number and span, decided once more by the machine that decided it live."""
+    # The answers' order is not asked for here: let all of them wait.
+    policy = replace(policy, pre_roll=0.0, max_waiting=len([*events]) + 1)
+    signals = [event for event in events if isinstance(event, SpeechStarted | SpeechStopped)]
+    state, starts = TurnState(), dict[int, float]()
+    for signal in (*signals, InputEnded(duration)):
+        state, actions = step(state, signal, policy)
+        for action in actions:
+            match action:
+                case ListenTo(number, start):
+                    starts[number] = start
+                case UserTurnEnded(number, end):
+                    yield number, starts[number], end
+
+
+def _speech(events: Iterable[Event], duration: float) -> Iterable[tuple[float, float]]:
+    start: float | None = None
+    for event in events:
+        match event:
+            case SpeechStarted(at):
+                start = at
+            case SpeechStopped(at) if start is not None:
+                yield start, at
+                start = None
+    if start is not None:
+        yield start, duration
+
+
+def event_fields(event: Event) -> dict[str, Any]:
+    """An event as JSON can hold it: a sound becomes its length."""
+    match event:
+        case SpeechStarted(at, decided) | SpeechStopped(at, decided):
+            return {"at": at, "decided": decided}
+        case StateChanged(state):
+            return {"state": state.value}
+        case PartialTranscript(turn, text) | ReplyText(turn, text) | SentenceSpoken(turn, text):
+            return {"turn": turn, "text": text}
+        case FinalTranscript(turn, text, result):
+            return {
+                "turn": turn,
+                "text": text,
+                "language": result.language,
+                "confidence": result.confidence,
+            }
+        case ReplyAudio(turn, audio):
+            return {"turn": turn, "duration": audio.duration_seconds}
+        case TurnEnded(turn, transcript, reply, metrics):
+            return {
+                "turn": turn,
+                "transcript": transcript,
+                "reply": reply,
+                "metrics": {name: getattr(metrics, name) for name in TurnMetrics.__slots__},
+            }
+        case TurnFailed(turn, error, request_id):
+            return {"turn": turn, "error": str(error), "request_id": request_id}

@@ -1,0 +1,283 @@
+"""The picture of a call: both voices, what was understood and answered, and every wait.
+
+It is drawn from a `Recording` alone, on a canvas of its own: no display, no global state.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio import AudioData
+from ..errors import MissingExtraError
+from ._recording import Recording, Turn
+
+try:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import to_rgb
+    from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.patches import FancyArrowPatch, Rectangle
+    from matplotlib.ticker import MultipleLocator
+except ImportError as exc:
+    raise MissingExtraError("The timeline", "cli") from exc
+
+__all__ = ["compose", "draw_timeline", "wrap"]
+
+_DPI = 100
+_HEIGHT = 700  # px
+_WIDTH, _WIDEST = 1600, 12_000  # px
+_LEFT, _RIGHT = 90, 40  # px, margins
+_PER_SECOND = 25  # px; with fewer, a short turn's words have no room
+_GAP = 14  # px between two labels
+
+# Colours that stay apart for colour-blind eyes (after Okabe and Ito, 2008).
+_CALLER, _BOT, _WAIT = "#0072B2", "#C2570C", "#7B2D8B"
+_INK, _FAINT, _RULE = "#1F2933", "#66727F", "#C9D0D8"
+
+# What stands where, as fractions of the drawing's height.
+_CALLER_LANE, _CALLER_WORDS = (0.730, 0.950), 0.708
+_WAITS, _WAIT_LEVEL, _N_WAIT_LEVELS = 0.475, 0.060, 3
+_BOT_LANE, _BOT_WORDS = (0.215, 0.440), 0.193
+_LINE = 0.037  # a line of words
+
+_SIZE = 11.0  # pt
+
+Span = tuple[float, float]
+Paragraph = tuple[str, str]  # a text and its colour
+
+
+def draw_timeline(recording: Recording, subtitle: str = "") -> bytes:
+    """`compose`, as a PNG."""
+    png = BytesIO()
+    figure = compose(recording, subtitle)
+    with _boxes_for_missing_glyphs():
+        figure.savefig(png, format="png")
+    return png.getvalue()
+
+
+def compose(recording: Recording, subtitle: str = "") -> Figure:
+    """The picture: 1600 by 700 pixels, wider for calls of more than a minute."""
+    inner = max(_WIDTH - _LEFT - _RIGHT, round(recording.duration * _PER_SECOND))
+    width = min(_WIDEST, inner + _LEFT + _RIGHT)
+    inner = width - _LEFT - _RIGHT
+    figure = Figure(figsize=(width / _DPI, _HEIGHT / _DPI), dpi=_DPI)
+    canvas: Any = FigureCanvasAgg(figure)
+    axes = figure.add_axes((_LEFT / width, 0.085, inner / width, 0.775))
+    page = _Page(axes, recording.duration, inner / recording.duration, canvas.get_renderer())
+
+    turns = recording.turns
+    page.title(_headline(recording), subtitle)
+    page.time_axis()
+    # One scale for both: how loud they are beside each other is a part of the picture.
+    peak = max(float(np.abs(s.samples).max(initial=0)) for s in (recording.caller, recording.bot))
+    page.lane("Caller", _CALLER_LANE, _CALLER, recording.caller, recording.speech, peak)
+    page.lane("Bot", _BOT_LANE, _BOT, recording.bot, _replies(turns), peak)
+    page.numbers(turns)
+    waits_top = page.waits(turns)
+    page.words([(turn.start, _understood(turn)) for turn in turns], _CALLER_WORDS, waits_top)
+    page.words(_answers(turns), _BOT_WORDS, 0.0)
+    return figure
+
+
+def wrap(text: str, width: float, max_lines: int, measure: Callable[[str], float]) -> list[str]:
+    """``text`` in lines no wider than ``width``; what finds no room becomes an ellipsis."""
+    lines: list[str] = []
+    rest = text.split()
+    while rest and len(lines) < max_lines:
+        line = rest.pop(0)
+        while rest and measure(f"{line} {rest[0]}") <= width:
+            line = f"{line} {rest.pop(0)}"
+        if measure(line) > width or (rest and len(lines) == max_lines - 1):
+            rest.clear()
+            while line and measure(f"{line}…") > width:
+                line = line[:-1]
+            line = f"{line.rstrip(' ,.')}…"
+        lines.append(line)
+    return lines
+
+
+def _headline(recording: Recording) -> str:
+    n_turns = len(recording.turns)
+    turns = f"{n_turns} turn{'' if n_turns == 1 else 's'}"
+    latency = recording.median_latency
+    if latency is None:
+        return f"{turns}, none of them answered"
+    return f"{turns}: the bot answers {_duration(latency)} after the caller's last sound (median)"
+
+
+def _duration(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms" if seconds < 0.9995 else f"{seconds:.2f} s"
+
+
+def _replies(turns: Iterable[Turn]) -> list[Span]:
+    return [
+        (turn.reply_start, turn.reply_end)
+        for turn in turns
+        if turn.reply_start is not None and turn.reply_end is not None
+    ]
+
+
+def _understood(turn: Turn) -> list[Paragraph]:
+    paragraphs = [(turn.heard, _CALLER)] if turn.heard else [("(no words)", _FAINT)]
+    if turn.said not in (None, turn.heard):
+        paragraphs.append((f"(said: {turn.said})", _FAINT))
+    if turn.error is not None:
+        paragraphs.append((f"(failed: {turn.error})", _INK))
+    return paragraphs
+
+
+def _answers(turns: Iterable[Turn]) -> list[tuple[float, list[Paragraph]]]:
+    answers = [(t.reply_start, [(t.reply, _BOT)]) for t in turns if t.reply_start is not None]
+    return sorted(answers)
+
+
+def _merged(spans: Iterable[Span]) -> list[Span]:
+    """The same moments in spans that do not overlap."""
+    merged: list[Span] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            start, last = merged.pop()
+            end = max(end, last)
+        merged.append((start, end))
+    return merged
+
+
+def _envelope(audio: AudioData, n_columns: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """The times, lowest and highest samples of so many columns, or of each sample if fewer."""
+    samples = audio.samples[:, 0]
+    starts = np.unique(np.linspace(0, len(samples), n_columns, endpoint=False).astype(int))
+    low, high = np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)
+    return starts / audio.sample_rate, low, high
+
+
+@contextmanager
+def _boxes_for_missing_glyphs() -> Iterator[None]:
+    """No warning for a script that the font lacks: the boxes say it well enough."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+class _Page:
+    """The drawing's one pair of axes: seconds to the right, fractions of its height up."""
+
+    def __init__(self, axes: Any, duration: float, per_second: float, renderer: Any) -> None:
+        axes.set(xlim=(0, duration), ylim=(0, 1), yticks=[])
+        self._axes = axes
+        self._duration = duration
+        self._per_second = per_second  # px
+        self._renderer = renderer
+
+    def title(self, headline: str, subtitle: str) -> None:
+        self._text(0, 1.105, headline, size=17, weight="bold")
+        self._text(0, 1.048, subtitle, color=_FAINT)
+
+    def time_axis(self) -> None:
+        axes = self._axes
+        axes.spines[["left", "right", "top"]].set_visible(False)
+        axes.spines["bottom"].set_color(_RULE)
+        axes.tick_params(axis="x", color=_RULE, labelcolor=_FAINT, labelsize=10)
+        every = next((n for n in (1, 2, 5, 10, 30, 60) if n * self._per_second >= 70), 300)
+        axes.xaxis.set_major_locator(MultipleLocator(every))
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g} s")
+
+    def lane(
+        self,
+        name: str,
+        lane: Span,
+        color: str,
+        audio: AudioData,
+        spans: Iterable[Span],
+        peak: float,
+    ) -> None:
+        bottom, top = lane
+        middle = (bottom + top) / 2
+        for start, end in spans:
+            self._shade(start, end, lane, color, 0.14)
+        self._axes.axhline(middle, color=color, linewidth=0.6, alpha=0.5)
+        times, low, high = _envelope(audio, round(self._duration * self._per_second))
+        scale = 0.92 * (top - middle) / (peak or 1.0)
+        self._axes.fill_between(
+            times, middle + scale * low, middle + scale * high, color=color, linewidth=0.5
+        )
+        style = {"color": color, "size": 14, "weight": "bold"}
+        self._text(-14 / self._per_second, middle, name, ha="right", va="center", **style)
+
+    def numbers(self, turns: Iterable[Turn]) -> None:
+        free = -np.inf  # from where on there is room
+        for turn in turns:
+            if turn.start >= free:
+                style = {"color": _CALLER, "size": 12, "weight": "bold"}
+                self._text(turn.start, _CALLER_LANE[1] + 0.01, f"{turn.number}", **style)
+                free = turn.start + 24 / self._per_second
+
+    def words(self, labels: list[tuple[float, list[Paragraph]]], top: float, bottom: float) -> None:
+        """Each label under its sound, in the width that the next one leaves to it."""
+        ends = [start for start, _ in labels[1:]]
+        ends.append(self._duration + _RIGHT / self._per_second)
+        for (start, paragraphs), end in zip(labels, ends, strict=False):
+            width = (end - start) * self._per_second - _GAP
+            y = top
+            for text, color in paragraphs:
+                n_lines = int((y - bottom) / _LINE)
+                for line in wrap(text, width, n_lines, self._measure):
+                    self._text(start, y, line, va="top", color=color)
+                    y -= _LINE
+
+    def waits(self, turns: Iterable[Turn]) -> float:
+        """Every wait as a bracket with its length; return how high they reach.
+
+        Waits overlap where answers queue: these stand above each other.
+        """
+        waits = [(t.end, t.reply_start, t.latency) for t in turns if t.reply_start is not None]
+        for start, end in _merged((start, end) for start, end, _ in waits):
+            self._shade(start, end, (_BOT_LANE[0], _CALLER_LANE[1]), _WAIT, 0.09, zorder=-1)
+        free = [-np.inf] * _N_WAIT_LEVELS  # from where on each level has room
+        top = _WAITS
+        for start, end, latency in waits:
+            label = _duration(latency or 0.0)
+            middle, half = (start + end) / 2, self._measure(label) / 2 / self._per_second
+            left, right = min(start, middle - half), max(end, middle + half)
+            level = next((n for n, after in enumerate(free) if left >= after), None)
+            if level is None:
+                continue  # the shade is there, and a label on top of another helps nobody
+            free[level] = right + _GAP / 2 / self._per_second
+            y = _WAITS + level * _WAIT_LEVEL
+            top = max(top, y)
+            self._bracket(start, end, y)
+            self._text(middle, y + 0.017, label, ha="center", color=_WAIT, weight="bold")
+        return top + _WAIT_LEVEL
+
+    def _bracket(self, start: float, end: float, y: float) -> None:
+        style = "|-|,widthA=3.5,widthB=3.5"
+        self._axes.add_patch(
+            FancyArrowPatch(
+                (start, y), (end, y), arrowstyle=style, shrinkA=0, shrinkB=0, color=_WAIT, lw=1.5
+            )
+        )
+
+    def _shade(
+        self, start: float, end: float, lane: Span, color: str, strength: float, zorder: float = 0
+    ) -> None:
+        # Opaque, because shades that shine through each other look like more than they are.
+        tint = tuple(1 - strength * (1 - part) for part in to_rgb(color))
+        corner, size = (start, lane[0]), (end - start, lane[1] - lane[0])
+        self._axes.add_patch(Rectangle(corner, *size, color=tint, linewidth=0, zorder=zorder))
+
+    def _text(self, x: float, y: float, text: str, **style: Any) -> None:
+        # Without math: what people say may well hold a "$".
+        style = {"color": _INK, "size": _SIZE, "clip_on": False, "parse_math": False} | style
+        self._axes.text(x, y, text, **style)
+
+    def _measure(self, text: str) -> float:
+        font = FontProperties(size=_SIZE)
+        with _boxes_for_missing_glyphs():
+            width: float = self._renderer.get_text_width_height_descent(text, font, False)[0]
+        return width
