@@ -153,19 +153,19 @@ class _Managed:
     _lifecycle: Lifecycle | None
 
     async def load(self) -> None:
-        if self._lifecycle:
+        if self._lifecycle is not None:
             await self._lifecycle.load()
 
     async def unload(self) -> None:
-        if self._lifecycle:
+        if self._lifecycle is not None:
             await self._lifecycle.unload()
 
     async def warmup(self) -> None:
-        if self._lifecycle:
+        if self._lifecycle is not None:
             await self._lifecycle.warmup()
 
     async def __aenter__(self) -> Self:
-        if self._lifecycle:
+        if self._lifecycle is not None:
             await self._lifecycle.__aenter__()
         return self
 
@@ -175,7 +175,7 @@ class _Managed:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        if self._lifecycle:
+        if self._lifecycle is not None:
             return await self._lifecycle.__aexit__(exc_type, exc, traceback)
         return None
 

@@ -65,7 +65,8 @@ class Call:
         self._sent: list[NDArray[np.int16]] = []
         self._noise = np.random.default_rng(0)
         self._phrase: Phrase | None = None  # the latest
-        self._said: dict[int, str] = {}
+        self._n_phrases = 0
+        self._phrases: dict[int, int] = {}  # which each turn is about
         self._state = ConversationState.LISTENING
         self._playout = Playout()
         self._moments: list[Moment] = []
@@ -81,14 +82,15 @@ class Call:
                 match event:
                     case StateChanged(state):
                         self._state = state
-                    case FinalTranscript(turn) if self._phrase and self._phrase.text:
-                        self._said[turn] = self._phrase.text
+                    case FinalTranscript(turn):
+                        self._phrases[turn] = self._n_phrases - 1
                     case ReplyAudio(turn, audio):
                         self._playout.play(moment.t, turn, audio)
                 self._moments.append(moment)
                 self._told(moment, self._phrase)
         caller = AudioData(np.concatenate(self._sent).tobytes(), LINE_RATE)
-        return record(caller, self._playout, self._moments, self._said, self._policy)
+        texts = [phrase.text for phrase in phrases]
+        return record(caller, self._playout, self._moments, texts, self._phrases, self._policy)
 
     @property
     def _clock(self) -> float:
@@ -98,6 +100,7 @@ class Call:
     async def _talk(self, phrases: Sequence[Phrase]) -> None:
         await self._send(AudioData.silence(_LEAD_IN, LINE_RATE))
         for self._phrase in phrases:
+            self._n_phrases += 1
             await self._send(self._phrase.audio)
             end = self._clock
             while self._clock < end + _PATIENCE or not self._answered:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,7 @@ def one_line_errors() -> Iterator[None]:
         yield
     except BaseException as caught:  # noqa: BLE001 - every way out of here raises
         match exc := _alone(caught):
-            case KeyboardInterrupt():
+            case KeyboardInterrupt() | CancelledError():  # the latter on Python 3.10
                 err.print("stopped before the end; nothing was written")
                 raise typer.Exit(INTERRUPTED) from None
             case MissingExtraError() | UnknownEngineError():

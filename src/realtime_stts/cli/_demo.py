@@ -31,6 +31,8 @@ FILES = {
     "events.jsonl": "everything the session told its host",
 }
 
+_FAST = "fast: nobody waits, and little of the computing is in the times"
+
 
 def run_demo(
     recording: Path | None,
@@ -62,7 +64,7 @@ def run_demo(
         options = virtual_time()[1] if fast else {}
         converse = partial(_converse, recorded, texts, stt, tts, fast)
         call = anyio.run(converse, backend_options=options)
-        _write(call, stage, f"ears: silero and {stt}   ·   voice: {tts}")
+        _write(call, stage, _subtitle(stt, tts, fast=fast))
     _summarise(call, texts, output_dir)
     return all(turn.error is None for turn in call.turns)
 
@@ -104,7 +106,7 @@ def _introduce(
         caller = (
             f"A caller (espeak, {CALLER_VOICE['voice_id']}) says {_count(len(texts), 'phrase')}"
         )
-        note = "It listens for these phrases and no others."
+        note = "PocketSphinx listens for these phrases and no others."
     else:
         caller = f"A recording of {recorded.audio.duration_seconds:.0f} s is played"
         note = (
@@ -115,7 +117,7 @@ def _introduce(
     if _is_pocketsphinx(stt):
         _tell(note)
     if fast:
-        _tell("Fast: nobody waits, and little of the computing is in the times below.")
+        _tell(_FAST)
     out.print()
 
 
@@ -129,6 +131,14 @@ def _is_pocketsphinx(stt: str) -> bool:
 
 def _tell(text: str) -> None:
     out.print(text, markup=False, soft_wrap=not out.is_terminal)
+
+
+def _subtitle(stt: str, tts: str, *, fast: bool) -> str:
+    parts = [
+        f"{stt} hears, {tts} speaks",
+        "shaded: speech as silero detects it; the wait is counted from where it ends",
+    ]
+    return "   ·   ".join([*parts, _FAST] if fast else parts)
 
 
 def _write(call: Recording, stage: Path, subtitle: str) -> None:
@@ -153,8 +163,11 @@ def _summarise(call: Recording, texts: Sequence[str], output_dir: Path) -> None:
     if metrics:
         out.print(latency_table(metrics))
     if texts:
-        heard = [" ".join(turn.heard for turn in call.turns if turn.said == t) for t in texts]
-        n_right = sum(map(same_words, texts, heard))
+        heard: dict[int, list[str]] = {}  # a pause may have made two turns of one phrase
+        for turn in call.turns:
+            if turn.phrase is not None:
+                heard.setdefault(turn.phrase, []).append(turn.heard)
+        n_right = sum(same_words(texts[n], " ".join(words)) for n, words in heard.items())
         _tell(f"heard {n_right} of {len(texts)} phrases right")
     n_late = sum(_waited(turn) > 0.1 for turn in call.turns)
     if n_late:

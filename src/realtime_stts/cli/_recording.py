@@ -52,7 +52,8 @@ class Turn:
     number: int
     start: float  # the caller's first sound
     end: float  # and their last
-    said: str | None = None  # what the caller really said; None where nobody knows
+    phrase: int | None = None  # which of the caller's phrases, from 0; None if not transcribed
+    said: str | None = None  # its words; None where nobody knows
     heard: str = ""
     reply: str = ""
     reply_start: float | None = None  # the bot's first sound
@@ -135,16 +136,27 @@ def record(
     caller: AudioData,
     playout: Playout,
     moments: Sequence[Moment],
-    said: Mapping[int, str],
+    texts: Sequence[str | None],
+    phrases: Mapping[int, int],
     policy: TurnPolicy,
 ) -> Recording:
-    """A call from what was sent, played and told; ``said`` has the truth for each turn."""
+    """A call from what was sent, played and told.
+
+    Args:
+        caller: The whole line, as it was sent.
+        playout: What the bot was heard to say.
+        moments: What the session told, in order.
+        texts: The words of each of the caller's phrases; None where nobody knows.
+        phrases: Which phrase each turn was about.
+        policy: What divided the turns.
+    """
     duration = caller.duration_seconds
     events = [moment.event for moment in moments]
     turns = {
-        number: Turn(number, start, end, said.get(number))
-        for number, start, end in _spoken(events, duration, policy)
+        number: Turn(number, start, end) for number, start, end in _spoken(events, duration, policy)
     }
+    for number, phrase in phrases.items():
+        turns[number] = replace(turns[number], phrase=phrase, said=texts[phrase])
     for number, (start, end) in playout.spans.items():
         turns[number] = replace(turns[number], reply_start=start, reply_end=end)
     for event in events:

@@ -97,7 +97,8 @@ class Screen:
 
 def latency_table(metrics: Sequence[TurnMetrics]) -> Table:
     """Where the time to the first sound went, over the turns that were answered."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    caption = "from the end of the caller's speech, as the detector hears it"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=caption)
     table.add_column("ms")
     for header in (*_PARTS.values(), "first sound"):
         table.add_column(header, justify="right")

@@ -109,7 +109,7 @@ def _headline(recording: Recording) -> str:
     latency = recording.median_latency
     if latency is None:
         return f"{turns}, none of them answered"
-    return f"{turns}: the bot answers {_duration(latency)} after the caller's last sound (median)"
+    return f"{turns}: the bot answers {_duration(latency)} after the caller stops (median)"
 
 
 def _duration(seconds: float) -> str:
