@@ -83,6 +83,9 @@ def available(kind: Kind) -> list[EngineEntry]:
     )
 
 
+_SPOKEN = {"stt": "speech-to-text", "tts": "text-to-speech", "pause_detection": "pause detection"}
+
+
 def _problem(entry: EntryPoint) -> str | None:
     try:
         entry.load()
@@ -95,7 +98,7 @@ def _make(kind: Kind, spec: str, options: dict[str, Any]) -> object:
     name, _, argument = spec.partition(":")
     offered = entry_points(group=f"realtime_stts.{kind}")
     if name not in offered.names:
-        raise UnknownEngineError(kind.replace("_", " "), name, offered.names)
+        raise UnknownEngineError(_SPOKEN[kind], name, offered.names)
     try:
         make = offered[name].load()
     except MissingExtraError:

@@ -419,13 +419,13 @@ async def test_a_host_that_stops_reading_stops_being_heard() -> None:
 async def test_leaving_early_stops_everything() -> None:
     tts = ScriptedTTSEngine(real_time_factor=1.0)
     responder = ScriptedResponseGenerator(["A very long answer indeed. And more."])
-    async with no_leaks(), conversation(tts=tts, responder=responder).session() as session:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(session.feed, line(8.0))
-            async for event in session:
-                if isinstance(event, ReplyAudio):
-                    break
-            tasks.cancel_scope.cancel()
+    session = conversation(tts=tts, responder=responder).session()
+    async with no_leaks(), session, anyio.create_task_group() as tasks:
+        tasks.start_soon(session.feed, line(8.0))
+        async for event in session:
+            if isinstance(event, ReplyAudio):
+                break
+        tasks.cancel_scope.cancel()
     assert tts.open_streams == responder.open_streams == 0
     assert [event async for event in session if isinstance(event, TurnEnded)] == []
 

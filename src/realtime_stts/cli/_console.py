@@ -50,7 +50,7 @@ def one_line_errors() -> Iterator[None]:
             case OSError(errno=code) if code != errno.EPIPE:
                 raise fail(f"{exc.filename}: {exc.strerror}" if exc.filename else exc) from exc
             case _:  # also when nobody reads our output any more: typer ends quietly then
-                raise exc from None
+                raise exc from exc.__cause__
 
 
 def _alone(exc: BaseException) -> BaseException:

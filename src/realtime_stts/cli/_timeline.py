@@ -28,7 +28,7 @@ try:
 except ImportError as exc:
     raise MissingExtraError("The timeline", "cli") from exc
 
-__all__ = ["compose", "draw_timeline", "wrap"]
+__all__ = ["Paragraph", "Span", "compose", "draw_timeline", "wrap"]
 
 _DPI = 100
 _HEIGHT = 700  # px

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 Version = Literal[1, 2]
-Message = dict[str, Any]
+_Message = dict[str, Any]
 
 
 # -- commands ------------------------------------------------------------------------
@@ -127,7 +127,7 @@ class MessageEncoder:
         self._state = ConversationState.LISTENING
         self._sentence: list[AudioData] = []
 
-    def encode(self, event: Event) -> list[Message]:
+    def encode(self, event: Event) -> list[_Message]:
         """What ``event`` is to the client; nothing, for some."""
         match event:
             case SpeechStarted() | SpeechStopped():
@@ -154,36 +154,36 @@ class MessageEncoder:
             case TurnEnded():
                 return []
 
-    def ready(self, config: Mapping[str, Any]) -> Message:
+    def ready(self, config: Mapping[str, Any]) -> _Message:
         """The session can begin."""
         return {"type": "ready", "message": "Ready to listen", "config": dict(config)}
 
-    def pong(self) -> Message:
+    def pong(self) -> _Message:
         """The session is alive."""
         return {"type": "pong", "message": "pong"}
 
-    def reset_complete(self) -> Message:
+    def reset_complete(self) -> _Message:
         """The conversation has been forgotten."""
         return {"type": "reset_complete", "message": "The conversation begins anew"}
 
-    def mode_changed(self, mode: str) -> Message:
+    def mode_changed(self, mode: str) -> _Message:
         """Answers are made in that way from now on."""
         return {"type": "mode_changed", "message": f"Response mode is now {mode}"}
 
-    def stopping(self) -> Message:
+    def stopping(self) -> _Message:
         """The session ends."""
         kind = "conversation_stopped" if self._version == 1 else "stopping"
         return {"type": kind, "message": "The conversation has ended"}
 
-    def statistics(self, data: Mapping[str, Any]) -> Message:
+    def statistics(self, data: Mapping[str, Any]) -> _Message:
         """How the session goes."""
         return {"type": "statistics", "data": dict(data)}
 
-    def error(self, message: str) -> Message:
+    def error(self, message: str) -> _Message:
         """Something the client sent cannot be done."""
         return {"type": "error", "message": message}
 
-    def _speech(self, event: SpeechStarted | SpeechStopped) -> Message:
+    def _speech(self, event: SpeechStarted | SpeechStopped) -> _Message:
         started = isinstance(event, SpeechStarted)
         kind = "speech_start" if started else "speech_end"
         if self._version == 2:
@@ -203,8 +203,8 @@ class MessageEncoder:
             },
         }
 
-    def _transcription(self, result: TranscriptionResult) -> Message:
-        timing: Message = {}
+    def _transcription(self, result: TranscriptionResult) -> _Message:
+        timing: _Message = {}
         if result.segments:
             timing = {"duration": result.duration}
             if self._version == 1:
@@ -225,12 +225,12 @@ class MessageEncoder:
             ],
         }
 
-    def _audio(self, text: str) -> list[Message]:
+    def _audio(self, text: str) -> list[_Message]:
         if not self._sentence:
             return []
         audio = AudioData.concat(self._sentence)
         self._sentence.clear()
-        message: Message = {
+        message: _Message = {
             "type": "response_audio" if self._version == 1 else "audio_response",
             "audio_data": b64encode(audio.encode("wav")).decode(),
             "format": "wav",
@@ -241,7 +241,7 @@ class MessageEncoder:
             message["response_text"] = text
         return [message]
 
-    def _failure(self, event: TurnFailed) -> Message:
+    def _failure(self, event: TurnFailed) -> _Message:
         # The error's own text may hold paths or other people's words: it is for the log.
         return {
             **self.error("The turn failed. Please say it again."),

@@ -42,7 +42,7 @@ __all__ = ["ConversationEngine"]
 
 _POLL = 0.01  # s; for adapters that answer "nothing yet" instead of waiting
 
-DetectorFactory = Callable[[], PauseDetector]
+_DetectorFactory = Callable[[], PauseDetector]
 
 
 class ConversationEngine:
@@ -76,7 +76,7 @@ class ConversationEngine:
         stt: STTEngine | None = None,
         tts: TTSEngine | None = None,
         responder: ResponseGenerator | Answer | None = None,
-        pause_detector: PauseDetector | DetectorFactory | None = None,
+        pause_detector: PauseDetector | _DetectorFactory | None = None,
         policy: TurnPolicy | None = None,
         modes: Mapping[str, ResponseGenerator | Answer] | None = None,
         language: str | None = None,
@@ -86,7 +86,9 @@ class ConversationEngine:
         self.stt_engine = stt
         self.tts_engine = tts
         self.response_generator = as_responder(responder or TemplateResponseGenerator())
-        self.pause_detector: PauseDetector | DetectorFactory = pause_detector or _default_detector()
+        self.pause_detector: PauseDetector | _DetectorFactory = (
+            pause_detector or _default_detector()
+        )
         self.policy = policy or TurnPolicy()
         self._modes = {
             name: as_responder(mode) for name, mode in (modes or _default_modes()).items()
@@ -107,7 +109,7 @@ class ConversationEngine:
         """Speak with ``engine``."""
         self.tts_engine = engine
 
-    def configure_pause_detection(self, detector: PauseDetector | DetectorFactory) -> None:
+    def configure_pause_detection(self, detector: PauseDetector | _DetectorFactory) -> None:
         """Listen for pauses with clones of ``detector``, or with what it makes."""
         self.pause_detector = detector
 
@@ -313,9 +315,9 @@ class _Announce:
         return context
 
 
-def _own_detector(detector: PauseDetector | DetectorFactory) -> PauseDetector:
+def _own_detector(detector: PauseDetector | _DetectorFactory) -> PauseDetector:
     """A detector that no other session listens with."""
-    make: DetectorFactory | None
+    make: _DetectorFactory | None
     if isinstance(detector, type) or not isinstance(detector, PauseDetector):
         make = detector
     else:

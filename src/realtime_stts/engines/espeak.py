@@ -42,7 +42,8 @@ _SENTENCE_END: Final = re.compile(r"(?<=[.!?…。！？])\s+|\n+")  # noqa: RUF
 # speak_lib.h
 _AUDIO_OUTPUT_SYNCHRONOUS: Final = 2
 _POS_CHARACTER: Final = 1
-_CHARS_UTF8: Final = 1
+_CHARS_UTF8: Final = 0x1
+_END_PAUSE: Final = 0x1000
 _RATE, _VOLUME, _PITCH = 1, 2, 3
 _GENDERS: Final = {1: "male", 2: "female"}
 
@@ -130,7 +131,7 @@ class _Library:
         ):
             failed = failed or lib.espeak_SetParameter(parameter, value, 0)
         failed = failed or lib.espeak_Synth(
-            text, len(text) + 1, 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None
+            text, len(text) + 1, 0, _POS_CHARACTER, 0, _CHARS_UTF8 | _END_PAUSE, None, None
         )
         if failed:
             raise EngineError("espeak", f"the library failed with code {failed}")

@@ -1,0 +1,228 @@
+"""What a call left behind: both sides on one timeline, rebuilt from what was told."""
+
+from __future__ import annotations
+
+import json
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime_stts import (
+    AudioData,
+    ConversationState,
+    EngineError,
+    Event,
+    FinalTranscript,
+    PartialTranscript,
+    ReplyAudio,
+    ReplyText,
+    SentenceSpoken,
+    SpeechStarted,
+    SpeechStopped,
+    StateChanged,
+    TranscriptionResult,
+    TurnEnded,
+    TurnFailed,
+    TurnMetrics,
+    TurnPolicy,
+)
+from realtime_stts.cli._recording import Moment, Playout, Recording, Turn, event_fields, record
+
+RATE = 16_000
+METRICS = TurnMetrics(0.6, 0.1, 0.02, 0.03, 0.75, 2.0)
+RESULT = TranscriptionResult("hello", "en", [], confidence=0.9)
+POLICY = TurnPolicy(end_of_turn=0.6)
+
+
+def tone(seconds: float, rate: int = RATE) -> AudioData:
+    return AudioData.from_samples(np.full(round(seconds * rate), 0.5), rate)
+
+
+def sounding(audio: AudioData) -> list[tuple[float, float]]:
+    """Where there is sound, to a hundredth of a second."""
+    edges = np.flatnonzero(np.diff(np.abs(audio.samples[:, 0]) > 0.25, prepend=False, append=False))
+    times = np.round(edges / audio.sample_rate, 2).tolist()
+    return [*zip(times[::2], times[1::2], strict=True)]
+
+
+def recorded(*events: Event, duration: float = 10.0, playout: Playout | None = None) -> Recording:
+    moments = [Moment(0.0, event) for event in events]
+    caller = AudioData.silence(duration, RATE)
+    phrases = {e.turn: 0 for e in events if isinstance(e, FinalTranscript)}
+    return record(caller, playout or Playout(), moments, ["hello there"], phrases, POLICY)
+
+
+class TestPlayout:
+    def test_a_sound_is_played_when_it_comes(self) -> None:
+        playout = Playout()
+        playout.play(1.5, 1, tone(0.5))
+        assert sounding(playout.mixed(4.0)) == [(1.5, 2.0)]
+
+    def test_one_that_comes_early_is_played_when_the_one_before_has_ended(self) -> None:
+        playout = Playout()
+        playout.play(1.0, 1, tone(1.0))
+        playout.play(1.1, 1, tone(0.5))
+        assert playout.end == 2.5
+        assert sounding(playout.mixed(4.0)) == [(1.0, 2.5)]
+
+    def test_one_that_comes_late_leaves_a_gap(self) -> None:
+        playout = Playout()
+        playout.play(0.0, 1, tone(0.5))
+        playout.play(1.0, 1, tone(0.5))
+        assert sounding(playout.mixed(2.0)) == [(0.0, 0.5), (1.0, 1.5)]
+
+    def test_each_turn_has_its_span(self) -> None:
+        playout = Playout()
+        playout.play(0.0, 1, tone(1.0))
+        playout.play(0.1, 1, tone(1.0))
+        playout.play(0.2, 2, tone(0.5))
+        assert playout.spans == {1: (0.0, 2.0), 2: (2.0, 2.5)}
+
+    def test_another_rate_is_resampled_to_the_first(self) -> None:
+        playout = Playout()
+        playout.play(0.0, 1, tone(0.5, 24_000))
+        playout.play(1.0, 2, tone(0.5, 8_000))
+        mixed = playout.mixed(2.0)
+        assert mixed.sample_rate == 24_000
+        assert sounding(mixed) == [(0.0, 0.5), (1.0, 1.5)]
+
+    def test_what_lies_past_the_end_is_cut(self) -> None:
+        playout = Playout()
+        playout.play(0.5, 1, tone(1.0))
+        playout.play(3.0, 1, tone(1.0))
+        assert playout.mixed(1.0).duration_seconds == 1.0
+
+    def test_a_bot_that_never_spoke_is_silent(self) -> None:
+        mixed = Playout().mixed(1.0)
+        assert mixed.duration_seconds == 1.0
+        assert not mixed.samples.any()
+
+    @given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 1_000)), max_size=10))
+    def test_no_sample_is_lost_or_played_over_another(
+        self, sounds: list[tuple[float, int]]
+    ) -> None:
+        playout, t = Playout(), 0.0
+        for gap, n_samples in sounds:
+            t += gap
+            playout.play(t, 1, tone(n_samples / RATE))
+        total = sum(n_samples for _, n_samples in sounds)
+        mixed = playout.mixed(playout.end + 1.0)
+        # Runs begin on whole samples: each may cover at most one of the run before.
+        assert total - len(sounds) <= np.count_nonzero(mixed.samples) <= total
+
+
+class TestRecord:
+    def test_speech_is_shaded_where_the_detector_heard_it(self) -> None:
+        call = recorded(SpeechStarted(1.0, 1.1), SpeechStopped(2.0, 2.3), SpeechStarted(9.0, 9.1))
+        assert call.speech == ((1.0, 2.0), (9.0, 10.0))
+
+    def test_a_short_pause_is_within_a_turn_and_a_long_one_between_two(self) -> None:
+        call = recorded(
+            SpeechStarted(1.0, 1.1),
+            SpeechStopped(2.0, 2.3),
+            SpeechStarted(2.4, 2.5),  # 0.5 s of silence when it was certain
+            SpeechStopped(3.0, 3.3),
+            SpeechStarted(3.6, 3.7),  # 0.7 s
+            SpeechStopped(4.0, 4.3),
+        )
+        assert [(t.number, t.start, t.end) for t in call.turns] == [(1, 1.0, 3.0), (2, 3.6, 4.0)]
+
+    def test_a_turn_has_all_that_was_told_of_it(self) -> None:
+        playout = Playout()
+        playout.play(2.75, 1, tone(1.0))
+        call = recorded(
+            SpeechStarted(1.0, 1.1),
+            SpeechStopped(2.0, 2.3),
+            FinalTranscript(1, "hello", RESULT),
+            TurnEnded(1, "hello", "Hi!", METRICS),
+            playout=playout,
+        )
+        assert call.turns == (
+            Turn(1, 1.0, 2.0, 0, "hello there", "hello", "Hi!", 2.75, 3.75, METRICS),
+        )
+
+    def test_a_turn_that_failed_says_why(self) -> None:
+        error = EngineError("scripted", "gone")
+        call = recorded(SpeechStarted(1.0, 1.1), TurnFailed(1, error, "r-1"))
+        assert call.turns[0].error == "scripted: gone"
+        assert call.turns[0].latency is None
+        assert call.median_latency is None
+
+    def test_stereo_has_the_caller_left_and_the_bot_right_at_the_better_rate(self) -> None:
+        playout = Playout()
+        playout.play(1.0, 1, tone(0.5, 24_000))
+        moments = [Moment(0.0, SpeechStarted(0.0, 0.1)), Moment(0.0, SpeechStopped(0.5, 0.6))]
+        call = record(
+            AudioData.concat([tone(0.5), AudioData.silence(1.5, RATE)]),
+            playout,
+            moments,
+            [],
+            {},
+            POLICY,
+        )
+        stereo = call.stereo()
+        assert (stereo.sample_rate, stereo.channels, stereo.format) == (24_000, 2, "pcm")
+        assert stereo.duration_seconds == call.duration == 2.0
+        left, right = (AudioData.from_samples(side, 24_000) for side in stereo.samples.T)
+        assert sounding(left) == [(0.0, 0.5)]
+        assert sounding(right) == [(1.0, 1.5)]
+
+
+@pytest.mark.parametrize(
+    ("reply_start", "latency"),
+    [
+        pytest.param(2.76, 0.75, id="as measured: it was played when it was made"),
+        pytest.param(5.0, 3.0, id="as played: the bot was still speaking"),
+        pytest.param(None, None, id="none: there was no answer"),
+    ],
+)
+def test_the_latency_of_a_turn(reply_start: float | None, latency: float | None) -> None:
+    turn = Turn(1, 1.0, 2.0, reply_start=reply_start, reply_end=6.0, metrics=METRICS)
+    assert turn.latency == latency
+
+
+EVENTS: list[tuple[Event, dict[str, object]]] = [
+    (SpeechStarted(1.0, 1.1), {"at": 1.0, "decided": 1.1}),
+    (SpeechStopped(2.0, 2.3), {"at": 2.0, "decided": 2.3}),
+    (StateChanged(ConversationState.SPEAKING), {"state": "speaking"}),
+    (PartialTranscript(1, "hel", RESULT), {"turn": 1, "text": "hel"}),
+    (
+        FinalTranscript(1, "hello", RESULT),
+        {"turn": 1, "text": "hello", "language": "en", "confidence": 0.9},
+    ),
+    (ReplyText(1, "Hi!"), {"turn": 1, "text": "Hi!"}),
+    (ReplyAudio(1, AudioData.silence(0.5, RATE)), {"turn": 1, "duration": 0.5}),
+    (SentenceSpoken(1, "Hi!"), {"turn": 1, "text": "Hi!"}),
+    (
+        TurnEnded(1, "hello", "Hi!", METRICS),
+        {
+            "turn": 1,
+            "transcript": "hello",
+            "reply": "Hi!",
+            "metrics": {
+                "end_of_turn_delay": 0.6,
+                "transcription_delay": 0.1,
+                "time_to_first_text": 0.02,
+                "tts_time_to_first_byte": 0.03,
+                "time_to_first_audio": 0.75,
+                "audio_duration": 2.0,
+            },
+        },
+    ),
+    (
+        TurnFailed(1, EngineError("scripted", "gone"), "r-1"),
+        {"turn": 1, "error": "scripted: gone", "request_id": "r-1"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "fields"), EVENTS)
+def test_an_event_as_json(event: Event, fields: dict[str, object]) -> None:
+    assert json.loads(json.dumps(event_fields(event))) == fields
+
+
+def test_every_kind_of_event_is_known() -> None:
+    assert {type(event) for event, _ in EVENTS} == {*get_args(Event)}
