@@ -4,73 +4,74 @@
     from realtime_stts.engines import load_stt, load_tts
     from realtime_stts.middleware import Chain, TimingMiddleware
 
-Importing this loads no model and no engine's package.
+Importing this loads no model and no engine's package, and each part only once one of its
+names is asked for.
 """
 
-from importlib.metadata import version as _version
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from ._request import request_scope
-from .audio import AudioData, StreamResampler
-from .conversation import (
-    CallableResponseGenerator,
-    ConversationEngine,
-    EchoResponseGenerator,
-    Event,
-    FinalTranscript,
-    PartialTranscript,
-    ReplyAudio,
-    ReplyText,
-    SentenceSpoken,
-    Session,
-    SpeechStarted,
-    SpeechStopped,
-    StateChanged,
-    TemplateResponseGenerator,
-    TurnEnded,
-    TurnFailed,
-    TurnMetrics,
-    TurnPolicy,
-)
-from .errors import (
-    AudioError,
-    AudioFormatError,
-    AudioLimitError,
-    EngineError,
-    EngineLoadError,
-    MissingExtraError,
-    OverloadedError,
-    RealtimeSTTSError,
-    SessionClosedError,
-    TurnError,
-    UnknownEngineError,
-)
-from .protocols import (
-    ConfigurationProvider,
-    ConversationContext,
-    ConversationEvent,
-    ConversationMiddleware,
-    ConversationState,
-    EventBus,
-    EventHandler,
-    Exchange,
-    Lifecycle,
-    ManagedSTTEngine,
-    ManagedTTSEngine,
-    PauseDetector,
-    ResponseGenerator,
-    StreamingResponseGenerator,
-    StreamingSTTEngine,
-    StreamingTTSEngine,
-    STTEngine,
-    SynthesisResult,
-    TranscriptionResult,
-    TranscriptionSegment,
-    TranscriptionWord,
-    TTSEngine,
-    WebSocketAdapter,
-)
-
-__version__ = _version("realtime-stts")
+if TYPE_CHECKING:
+    from ._request import request_scope
+    from .audio import AudioData, StreamResampler
+    from .conversation import (
+        CallableResponseGenerator,
+        ConversationEngine,
+        EchoResponseGenerator,
+        Event,
+        FinalTranscript,
+        PartialTranscript,
+        ReplyAudio,
+        ReplyText,
+        SentenceSpoken,
+        Session,
+        SpeechStarted,
+        SpeechStopped,
+        StateChanged,
+        TemplateResponseGenerator,
+        TurnEnded,
+        TurnFailed,
+        TurnMetrics,
+        TurnPolicy,
+    )
+    from .errors import (
+        AudioError,
+        AudioFormatError,
+        AudioLimitError,
+        EngineError,
+        EngineLoadError,
+        MissingExtraError,
+        OverloadedError,
+        RealtimeSTTSError,
+        SessionClosedError,
+        TurnError,
+        UnknownEngineError,
+    )
+    from .protocols import (
+        ConfigurationProvider,
+        ConversationContext,
+        ConversationEvent,
+        ConversationMiddleware,
+        ConversationState,
+        EventBus,
+        EventHandler,
+        Exchange,
+        Lifecycle,
+        ManagedSTTEngine,
+        ManagedTTSEngine,
+        PauseDetector,
+        ResponseGenerator,
+        StreamingResponseGenerator,
+        StreamingSTTEngine,
+        StreamingTTSEngine,
+        STTEngine,
+        SynthesisResult,
+        TranscriptionResult,
+        TranscriptionSegment,
+        TranscriptionWord,
+        TTSEngine,
+        WebSocketAdapter,
+    )
 
 __all__ = [
     "AudioData",
@@ -127,6 +128,25 @@ __all__ = [
     "TurnPolicy",
     "UnknownEngineError",
     "WebSocketAdapter",
-    "__version__",
     "request_scope",
 ]
+
+_PARTS = ("errors", "_request", "audio", "protocols", "conversation")  # the lightest first
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("realtime-stts")
+    if name in __all__:
+        for part in _PARTS:
+            module = import_module(f".{part}", __name__)
+            if name in module.__all__:
+                value = globals()[name] = getattr(module, name)
+                return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,8 +9,7 @@ no engine, and so stands below engines and conversations alike.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ._edge import managed_stt, managed_tts
 from .errors import EngineLoadError, MissingExtraError, UnknownEngineError
@@ -21,6 +20,9 @@ from .protocols import (
     STTEngine,
     TTSEngine,
 )
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
 
 __all__ = ["EngineEntry", "Kind", "available", "load_pause_detector", "load_stt", "load_tts"]
 
@@ -77,13 +79,19 @@ def available(kind: Kind) -> list[EngineEntry]:
     return sorted(
         (
             EngineEntry(entry.name, kind, entry.dist.name if entry.dist else "", _problem(entry))
-            for entry in entry_points(group=f"realtime_stts.{kind}")
+            for entry in _offered(kind)
         ),
         key=lambda entry: entry.name,
     )
 
 
 _SPOKEN = {"stt": "speech-to-text", "tts": "text-to-speech", "pause_detection": "pause detection"}
+
+
+def _offered(kind: Kind) -> EntryPoints:
+    from importlib.metadata import entry_points  # here: it takes longer than all else here
+
+    return entry_points(group=f"realtime_stts.{kind}")
 
 
 def _problem(entry: EntryPoint) -> str | None:
@@ -96,7 +104,7 @@ def _problem(entry: EntryPoint) -> str | None:
 
 def _make(kind: Kind, spec: str, options: dict[str, Any]) -> object:
     name, _, argument = spec.partition(":")
-    offered = entry_points(group=f"realtime_stts.{kind}")
+    offered = _offered(kind)
     if name not in offered.names:
         raise UnknownEngineError(_SPOKEN[kind], name, offered.names)
     try:

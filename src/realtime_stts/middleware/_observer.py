@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar
@@ -56,14 +56,10 @@ class Observer(ABC):
     def __call__(self, context: RequestContext, call_next: CallNext, /) -> AsyncGenerator[Any]:
         return watched((self,), call_next, context)
 
-    def _guarded(self, hook: Callable[[A], T], argument: A) -> T | None:
-        try:
-            return hook(argument)
-        except Exception:  # noqa: BLE001  # an observer may fail in any way
-            self.failures += 1
-            with suppress(Exception):  # what failed may be the logging itself
-                _log.exception("the %s middleware failed; the call goes on", self.name)
-            return None
+    def _failed(self) -> None:
+        self.failures += 1
+        with suppress(Exception):  # what failed may be the logging itself
+            _log.exception("the %s middleware failed; the call goes on", self.name)
 
 
 async def watched(
@@ -96,16 +92,20 @@ class _Watch:
     __slots__ = ("_observations",)
 
     def __init__(self, observers: Sequence[Observer], context: RequestContext) -> None:
-        self._observations = [
-            (observer._guarded, observer._guarded(observer.observe, context))
-            for observer in reversed(observers)
-        ]
+        self._observations: list[tuple[Observer, Observation]] = []
+        for observer in reversed(observers):
+            try:
+                self._observations.append((observer, observer.observe(context)))
+            except Exception:  # noqa: BLE001, PERF203 - an observer may fail in any way
+                observer._failed()
         self._observations.reverse()
 
     def result(self, result: Any) -> None:
-        for guarded, observation in self._observations:
-            if observation is not None:
-                guarded(observation.result, result)
+        for observer, observation in self._observations:
+            try:
+                observation.result(result)
+            except Exception:  # noqa: BLE001, PERF203 - as above
+                observer._failed()
 
     def __enter__(self) -> Self:
         return self
@@ -116,9 +116,11 @@ class _Watch:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for guarded, observation in self._observations:
-            if observation is not None:
-                guarded(observation.end, exc)
+        for observer, observation in self._observations:
+            try:
+                observation.end(exc)
+            except Exception:  # noqa: BLE001, PERF203 - as above
+                observer._failed()
 
 
 class Usage:
