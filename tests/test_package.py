@@ -74,7 +74,10 @@ PARTS = ["realtime_stts"] + [
 ]
 
 
-@pytest.mark.parametrize("statement", ["import realtime_stts", "from realtime_stts import *", f"import {', '.join(PARTS)}"])
+@pytest.mark.parametrize(
+    "statement",
+    ["import realtime_stts", "from realtime_stts import *", f"import {', '.join(PARTS)}"],
+)
 def test_importing_it_loads_no_engine_no_model_library_and_no_tool(statement: str) -> None:
     loaded = loaded_by(statement)
     assert "realtime_stts" in loaded

@@ -88,7 +88,7 @@ class _Listener:
         self,
         decoder: Any,
         mean: Callable[[bytes], str],
-        read: Callable[[Any, bool, float], TranscriptionResult],
+        read: Callable[[Any, bool, int], TranscriptionResult],
     ) -> None:
         self._decoder = decoder
         self._mean = mean
@@ -174,7 +174,7 @@ class _Listener:
     def _result(self, partial: bool) -> TranscriptionResult:
         # Without a hypothesis, the segments are those of an earlier one.
         segments = self._decoder.seg() if self._decoder.hyp() else None
-        return self._read(segments or (), partial, self._skipped / 100)
+        return self._read(segments or (), partial, self._skipped)
 
 
 class _Gauge:
@@ -385,11 +385,11 @@ def _decoder(**options: Any) -> Any:
 # -- what a decoder's segments say -------------------------------------------------------
 
 
-def _read_speech(segments: Iterable[Any], partial: bool, offset: float) -> TranscriptionResult:
+def _read_speech(segments: Iterable[Any], partial: bool, skipped: int) -> TranscriptionResult:
     """Free speech: its posteriors are known at the end."""
     words = [
         # The sum over the lattice is rounded, and 1.004 at times.
-        _word(segment, offset, None if partial else min(1.0, segment.prob))
+        _word(segment, skipped, None if partial else min(1.0, segment.prob))
         for segment in _spoken(segments)
     ]
     length = sum(word.end - word.start for word in words)
@@ -400,7 +400,7 @@ def _read_speech(segments: Iterable[Any], partial: bool, offset: float) -> Trans
     return _utterance(words, confidence, partial)
 
 
-def _read_sentence(segments: Iterable[Any], partial: bool, offset: float) -> TranscriptionResult:
+def _read_sentence(segments: Iterable[Any], partial: bool, skipped: int) -> TranscriptionResult:
     """A grammar's sentence, or nothing if it is not likely; so far, its likely words."""
     words: list[TranscriptionWord] = []
     nats, bridged, n_frames = 0.0, 0.0, 0
@@ -412,7 +412,7 @@ def _read_sentence(segments: Iterable[Any], partial: bool, offset: float) -> Tra
             # them.
             bridged += score if words else 0.0
             continue
-        word = _word(segment, offset, _logistic(score / _n_frames(segment) + _DOUBTFUL_WORD))
+        word = _word(segment, skipped, _logistic(score / _n_frames(segment) + _DOUBTFUL_WORD))
         doubtful = doubtful or _is_doubtful(word.confidence)
         if partial and doubtful:
             break
@@ -425,11 +425,11 @@ def _read_sentence(segments: Iterable[Any], partial: bool, offset: float) -> Tra
     return _utterance(words, confidence, partial)
 
 
-def _read_keyphrases(segments: Iterable[Any], partial: bool, offset: float) -> TranscriptionResult:
+def _read_keyphrases(segments: Iterable[Any], partial: bool, skipped: int) -> TranscriptionResult:
     """Every keyphrase found; they are found independently, and may overlap."""
     found: list[TranscriptionSegment] = []
     for segment in _spoken(segments):
-        phrase = _word(segment, offset, None)
+        phrase = _word(segment, skipped, None)
         start = max(phrase.start, found[-1].end if found else 0.0)
         found.append(TranscriptionSegment(phrase.text, start, max(phrase.end, start)))
     text = " ".join(phrase.text for phrase in found)
@@ -455,10 +455,10 @@ def _spoken(segments: Iterable[Any]) -> Iterator[Any]:
     return (segment for segment in segments if not _is_filler(segment))
 
 
-def _word(segment: Any, offset: float, confidence: float | None) -> TranscriptionWord:
+def _word(segment: Any, skipped: int, confidence: float | None) -> TranscriptionWord:
     text = re.sub(r"\(\d+\)$", "", segment.word.strip())  # "and(2)" is another way to say it
-    start = offset + segment.start_frame / 100
-    return TranscriptionWord(text, start, start + _n_frames(segment) / 100, confidence)
+    start, end = skipped + segment.start_frame, skipped + segment.end_frame + 1
+    return TranscriptionWord(text, start / 100, end / 100, confidence)
 
 
 def _n_frames(segment: Any) -> int:

@@ -1,0 +1,33 @@
+"""What the README shows is run, as it stands there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from realtime_stts.errors import MissingExtraError
+
+pytest.importorskip("realtime_stts.engines.espeak", exc_type=MissingExtraError)
+pytest.importorskip("realtime_stts.engines.pocketsphinx", exc_type=MissingExtraError)
+pytest.importorskip("realtime_stts.engines.silero", exc_type=MissingExtraError)
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("code", BLOCKS, ids=range(len(BLOCKS)))
+def test_every_piece_of_python_runs(code: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_conversation_hears_and_answers() -> None:
+    done = subprocess.run([sys.executable, "-c", BLOCKS[0]], capture_output=True, text=True)
+    assert "heard:    tell me a joke" in done.stdout
+    assert "answered: Why do programmers" in done.stdout
