@@ -63,17 +63,17 @@ _LEAD: Final = 30 * _FRAME  # bytes kept of the silence before it
 _HEAD: Final = 100 * _FRAME  # bytes of sound whose mean is taken
 _SHORTEST: Final = 10 * _FRAME  # bytes of sound that can be a word
 
-# 14 phrases in 8 eSpeak voices, with and without noise and silence around them: of 672
-# utterances these settings get 672 right, and the library's own, heard live, 571; in 0.02 s
-# for each second. Free speech takes 0.35 s for each: a further pass would take as long
-# again, all of it with the interpreter's lock held, and gains nothing.
+# 14 phrases in 5 eSpeak voices at two rates, with and without noise and silence around them:
+# of 672 utterances these settings get all right, and the library's own 607, in 0.02 s for each
+# second. Free speech takes 0.35 s for each: a second pass over it would hold the interpreter's
+# lock for as long again, and gain nothing.
 _RESTRICTED: Final = {"lm": None, "bestpath": False, "beam": 1e-80, "pbeam": 1e-80, "wbeam": 1e-60}
 _FREE: Final = {"dict": _DICTIONARY, "fwdflat": False, "maxhmmpf": 10_000, "maxwpf": 20}
 
 # A grammar's sentence is nearly always found, if need be in other speech. What tells is by how
 # much the likeliest sounds beat it, in nats a frame. At these figures a word, and a sentence,
-# counts as likely wrong as right: of the utterances above they cost 1 in 75, and of 227 of
-# other speech they let 36 pass.
+# counts as likely wrong as right: of the utterances above they cost 8, and of 227 of other
+# speech they let 34 pass.
 _DOUBTFUL_WORD: Final = 9.0
 _DOUBTFUL_SENTENCE: Final = 6.0
 _SCORE_SCALE: Final = 1 << 10  # the decoder gives scores shifted by 10 bits
