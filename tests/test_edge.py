@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -30,6 +31,7 @@ from realtime_stts.protocols import (
     SynthesisResult,
     TranscriptionResult,
 )
+from realtime_stts.testing import chunked
 
 pytestmark = pytest.mark.anyio
 
@@ -117,6 +119,7 @@ class StreamingResponder(Responder):
 
 
 HELLO = TranscriptionResult("hello", "en", [])
+FINAL = replace(HELLO, committed="hello")  # the same, at the end of a stream with partial results
 SPOKEN = SynthesisResult(CLIP, "hello", "polly")
 
 
@@ -166,41 +169,69 @@ def test_what_does_not_is_made_to_once() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])
-async def test_a_one_shot_engine_hears_the_whole_stream(size: int) -> None:
+@pytest.mark.parametrize(("interval", "final"), [(None, HELLO), (1.0, FINAL)])
+async def test_a_one_shot_engine_hears_the_whole_stream(
+    interval: float | None, final: TranscriptionResult, size: int
+) -> None:
     engine = Listener(HELLO)
     chunks = [CLIP.sliced(i / RATE, (i + size) / RATE) for i in range(0, 100, size)]
-    async with aclosing(streaming_stt(engine).stream(delivered(chunks), "en")) as results:
-        assert [result async for result in results] == [HELLO]
+    async with aclosing(streaming_stt(engine, interval).stream(delivered(chunks), "en")) as results:
+        assert [result async for result in results] == [final]
     assert engine.heard == [(CLIP, "en")]
 
 
-async def test_a_stream_of_nothing_is_silence_and_reaches_no_engine() -> None:
+@pytest.mark.parametrize(("interval", "n_results"), [(None, 1), (100 / RATE, 2), (1.0, 1)])
+async def test_it_hears_as_much_again_and_again_as_it_is_asked_to(
+    interval: float | None, n_results: int
+) -> None:
+    engine = Listener(HELLO)
+    chunks = chunked(AudioData.concat([CLIP] * 2), 100 / RATE, paced=True)
+    async with aclosing(streaming_stt(engine, interval).stream(chunks)) as results:
+        assert len([result async for result in results]) == n_results
+    assert len(engine.heard) == n_results
+
+
+@pytest.mark.parametrize("interval", [0.0, -1.0, float("nan")])
+def test_it_is_asked_to_over_some_time(interval: float) -> None:
+    with pytest.raises(ValueError, match="over 0 seconds apart"):
+        streaming_stt(Listener(HELLO), interval)
+
+
+@pytest.mark.parametrize("interval", [None, 1.0])
+async def test_a_stream_of_nothing_is_silence_and_reaches_no_engine(
+    interval: float | None,
+) -> None:
     engine = Listener(HELLO)
     for language in (None, "de"):
-        async with aclosing(streaming_stt(engine).stream(delivered([]), language)) as results:
+        stt = streaming_stt(engine, interval)
+        async with aclosing(stt.stream(delivered([]), language)) as results:
             assert [result async for result in results] == [
                 TranscriptionResult("", language or "", [])
             ]
     assert engine.heard == []
 
 
-async def test_chunks_may_be_encoded() -> None:
+@pytest.mark.parametrize(("interval", "final"), [(None, HELLO), (1.0, FINAL)])
+async def test_chunks_may_be_encoded(interval: float | None, final: TranscriptionResult) -> None:
     engine = Listener(HELLO)
     file = AudioData(CLIP.encode("flac"), RATE, 1, "flac")
-    async with aclosing(streaming_stt(engine).stream(delivered([file, CLIP]))) as results:
-        assert [result async for result in results] == [HELLO]
+    stt = streaming_stt(engine, interval)
+    async with aclosing(stt.stream(delivered([file, CLIP]))) as results:
+        assert [result async for result in results] == [final]
     assert engine.heard == [(AudioData.concat([CLIP, CLIP]), None)]
 
 
-async def test_a_layout_that_changes_is_the_callers_error() -> None:
+@pytest.mark.parametrize("interval", [None, 1.0])
+async def test_a_layout_that_changes_is_the_callers_error(interval: float | None) -> None:
     chunks = [CLIP, AudioData(CLIP.data, 48_000)]
-    results = streaming_stt(Listener(HELLO)).stream(delivered(chunks))
-    with pytest.raises(AudioFormatError, match="cannot be joined"):
-        await anext(results)
+    async with aclosing(delivered(chunks)) as source:
+        with pytest.raises(AudioFormatError, match=r"16000.*48000"):
+            await anext(streaming_stt(Listener(HELLO), interval).stream(source))
 
 
-async def test_none_from_transcribe_is_an_error_either_way() -> None:
-    engine = streaming_stt(Listener(None))
+@pytest.mark.parametrize("interval", [None, 1.0])
+async def test_none_from_transcribe_is_an_error_either_way(interval: float | None) -> None:
+    engine = streaming_stt(Listener(None), interval)
     with pytest.raises(EngineError, match="Listener: failed"):
         await engine.transcribe(CLIP)
     with pytest.raises(EngineError, match="Listener: failed"):
@@ -304,8 +335,12 @@ def test_what_is_managed_already_is_returned_as_it_is() -> None:
     assert managed_tts(speaker) is speaker
 
 
-@pytest.mark.parametrize("engine", [Listener(HELLO), StreamingListener(HELLO)])
-async def test_an_engine_that_loads_by_itself_can_be_managed(engine: Listener) -> None:
+@pytest.mark.parametrize(
+    ("engine", "final"), [(Listener(HELLO), FINAL), (StreamingListener(HELLO), HELLO)]
+)
+async def test_an_engine_that_loads_by_itself_can_be_managed(
+    engine: Listener, final: TranscriptionResult
+) -> None:
     managed = managed_stt(engine)
     assert isinstance(managed, ManagedSTTEngine)
     async with managed as entered:
@@ -313,7 +348,7 @@ async def test_an_engine_that_loads_by_itself_can_be_managed(engine: Listener) -
         await managed.load()
         await managed.warmup()
         async with aclosing(managed.stream(delivered([CLIP]))) as results:
-            assert [result async for result in results] == [HELLO]
+            assert [result async for result in results] == [final]
         assert await managed.transcribe(CLIP) == HELLO
         await managed.unload()
 

@@ -11,6 +11,7 @@ import pytest
 
 from realtime_stts import errors
 from realtime_stts.errors import (
+    AudioDeviceError,
     AudioError,
     AudioFormatError,
     AudioLimitError,
@@ -31,6 +32,9 @@ RAISED = [
     AudioLimitError("more than 3600 s"),
     UnknownEngineError("stt", "wisper", ["whisper", "pocketsphinx"]),
     MissingExtraError("PocketSphinxSTTEngine", "local"),
+    MissingExtraError("Microphone", "microphone", remedy="apt-get install libportaudio2"),
+    AudioDeviceError("there is no microphone", ["0 HDMI (ALSA)"]),
+    AudioDeviceError("the microphone stopped"),
     EngineError("whisper", "ran out of memory", request_id="req-7"),
     EngineError("whisper", "ran out of memory"),
     EngineLoadError("whisper", "no such file: base.pt", request_id="req-8"),
@@ -99,6 +103,19 @@ def test_every_error_is_raised_in_these_tests_and_explained() -> None:
                 'pip install "realtime-stts[local]"'
             ),
         ),
+        (
+            MissingExtraError("Microphone", "microphone", remedy="apt-get install libportaudio2"),
+            "Microphone needs a package that is not installed: apt-get install libportaudio2",
+        ),
+        (
+            AudioDeviceError("there is no microphone", iter(["0 HDMI (ALSA)", "1 USB (ALSA)"])),
+            "there is no microphone; found: 0 HDMI (ALSA), 1 USB (ALSA)",
+        ),
+        (
+            AudioDeviceError("there is no microphone", []),
+            "there is no microphone; found: no sound device at all",
+        ),
+        (AudioDeviceError("the microphone stopped"), "the microphone stopped"),
         (EngineError("whisper", "ran out of memory"), "whisper: ran out of memory"),
         (
             EngineLoadError("whisper", "no such file", request_id="req-8"),

@@ -396,6 +396,32 @@ def test_a_transcription_lasts_from_its_first_segment_to_its_last() -> None:
     assert TranscriptionResult("", "en", []).duration == 0.0
 
 
+def test_a_transcription_can_be_moved_in_time() -> None:
+    said = TranscriptionResult(
+        "a b", "en",
+        [TranscriptionSegment("a b", 0.5, 1.5, 0.9)],
+        0.9,
+        True,
+        [TranscriptionWord("a", 0.5, 0.75, 0.8), TranscriptionWord("b", 1.0, 1.5)],
+        "a",
+    )  # fmt: skip
+    assert said.shifted(2.0) == TranscriptionResult(
+        "a b", "en",
+        [TranscriptionSegment("a b", 2.5, 3.5, 0.9)],
+        0.9,
+        True,
+        [TranscriptionWord("a", 2.5, 2.75, 0.8), TranscriptionWord("b", 3.0, 3.5)],
+        "a",
+    )  # fmt: skip
+    assert said.shifted(2.0).shifted(-2.0) == said.shifted(0.0) == said
+    assert said.segments[0].start == said.words[0].start == 0.5
+
+
+def test_nothing_is_committed_unless_it_is_said_to_be() -> None:
+    assert TranscriptionResult("a", "en", []).committed == ""
+    assert fields(TranscriptionResult)[-1].name == "committed"
+
+
 def test_results_do_not_share_their_words() -> None:
     first, second = TranscriptionResult("a", "en", []), TranscriptionResult("b", "en", [])
     first.words.append(TranscriptionWord("a", 0.0, 0.5))

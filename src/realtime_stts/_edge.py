@@ -2,7 +2,8 @@
 
 Here, and nowhere else, a contract engine's ``None`` becomes the `EngineError` it means,
 and a one-shot engine gets the streaming call that chains and conversations are written
-for. What streams already is returned as it is.
+for: one that hears whole clips hears the clip as it grows, again and again. What streams
+already is returned as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 
 from typing_extensions import Self
 
+from ._incremental import incremental
 from .audio import AudioData
 from .errors import EngineError
 from .protocols import (
@@ -59,9 +61,21 @@ def not_none(result: T | None, engine: object) -> T:
     return result
 
 
-def streaming_stt(engine: STTEngine) -> StreamingSTTEngine:
-    """``engine``; if it only takes whole clips, one that hears the whole stream first."""
-    return engine if isinstance(engine, StreamingSTTEngine) else _WholeClip(engine)
+def streaming_stt(engine: STTEngine, partial_interval: float | None = 1.0) -> StreamingSTTEngine:
+    """``engine``; if it only takes whole clips, one that decodes what has come so far.
+
+    Args:
+        partial_interval: Seconds of new audio from one such decode to the next, at least;
+            None to hear the whole stream first and have no partial results.
+
+    Raises:
+        ValueError: The interval is not over 0.
+    """
+    if isinstance(engine, StreamingSTTEngine):
+        return engine
+    if partial_interval is None:
+        return _WholeClip(engine)
+    return _GrowingClip(engine, partial_interval)
 
 
 def streaming_tts(engine: TTSEngine) -> StreamingTTSEngine:
@@ -111,6 +125,19 @@ class _WholeClip:
     @property
     def model_loaded(self) -> bool:
         return self._engine.model_loaded
+
+
+class _GrowingClip(_WholeClip):
+    def __init__(self, engine: STTEngine, interval: float) -> None:
+        if not interval > 0.0:
+            raise ValueError(f"partial results are over 0 seconds apart, not {interval}")
+        super().__init__(engine)
+        self._interval = interval
+
+    def stream(
+        self, audio: AsyncIterable[AudioData], language: str | None = None
+    ) -> AsyncGenerator[TranscriptionResult]:
+        return incremental(self.transcribe, audio, language, interval=self._interval)
 
 
 class _OneChunk:

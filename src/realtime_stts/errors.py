@@ -6,8 +6,10 @@
     │   └── AudioLimitError (ValueError)     the caller's: a file longer than allowed
     ├── UnknownEngineError (LookupError)     the caller's: no engine of that name
     ├── MissingExtraError (ImportError)      the installation's: names the `pip install`
+    ├── AudioDeviceError                     the machine's: no such sound device, or it went away
     ├── EngineError                          the engine's: carries its name and the request id
-    │   └── EngineLoadError                  its model or library could not be loaded
+    │   ├── EngineLoadError                  its model or library could not be loaded
+    │   └── EngineTimeoutError               it took longer than it was given
     ├── TurnError                            ours: an event that cannot happen in that state
     ├── OverloadedError                      nobody's: more was asked for than the limit allows
     └── SessionClosedError                   the caller's: the session has ended
@@ -20,11 +22,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 __all__ = [
+    "AudioDeviceError",
     "AudioError",
     "AudioFormatError",
     "AudioLimitError",
     "EngineError",
     "EngineLoadError",
+    "EngineTimeoutError",
     "MissingExtraError",
     "OverloadedError",
     "RealtimeSTTSError",
@@ -66,17 +70,35 @@ class UnknownEngineError(RealtimeSTTSError, LookupError):
 
 
 class MissingExtraError(RealtimeSTTSError, ImportError):
-    """A package that one of the extras brings is not installed."""
+    """A package that one of the extras brings is not installed.
 
-    def __init__(self, feature: str, extra: str) -> None:
-        self.feature, self.extra = feature, extra
+    `remedy` is what helps where the extra is there and a library of the system is not.
+    """
+
+    def __init__(self, feature: str, extra: str, *, remedy: str | None = None) -> None:
+        self.feature, self.extra, self.remedy = feature, extra, remedy
         super().__init__(feature, extra)
 
     def __str__(self) -> str:
-        return (
-            f"{self.feature} needs a package that is not installed: "
-            f'pip install "realtime-stts[{self.extra}]"'
-        )
+        remedy = self.remedy or f'pip install "realtime-stts[{self.extra}]"'
+        return f"{self.feature} needs a package that is not installed: {remedy}"
+
+
+class AudioDeviceError(RealtimeSTTSError):
+    """A microphone or loudspeaker that is not there, cannot be opened, or went away.
+
+    `found` names the devices there are, where that helps to choose another.
+    """
+
+    def __init__(self, message: str, found: Iterable[str] | None = None) -> None:
+        self.message = message
+        self.found = None if found is None else tuple(found)
+        super().__init__(message, self.found)
+
+    def __str__(self) -> str:
+        if self.found is None:
+            return self.message
+        return f"{self.message}; found: {', '.join(self.found) or 'no sound device at all'}"
 
 
 class EngineError(RealtimeSTTSError):
@@ -97,6 +119,14 @@ class EngineError(RealtimeSTTSError):
 
 class EngineLoadError(EngineError):
     """The engine's model or library could not be loaded."""
+
+
+class EngineTimeoutError(EngineError):
+    """The engine took longer than it was given, in seconds."""
+
+    def __init__(self, engine: str, seconds: float, *, request_id: str | None = None) -> None:
+        self.seconds = seconds
+        super().__init__(engine, f"gave nothing within {seconds:g} s", request_id=request_id)
 
 
 class TurnError(RealtimeSTTSError):

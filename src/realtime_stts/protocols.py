@@ -17,7 +17,7 @@ next call is unharmed. A generator is closed with `contextlib.aclosing`.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from time import time
 from types import TracebackType
@@ -99,11 +99,26 @@ class TranscriptionResult:
     confidence: float | None = None  # probability in [0, 1]
     partial: bool = False
     words: list[TranscriptionWord] = field(default_factory=list)
+    committed: str = ""  # the beginning of the text that no later result of the stream changes
 
     @property
     def duration(self) -> float:
         """Seconds from the first segment's start to the last one's end."""
         return self.segments[-1].end - self.segments[0].start if self.segments else 0.0
+
+    def shifted(self, seconds: float) -> TranscriptionResult:
+        """The same, said ``seconds`` later."""
+        return replace(
+            self,
+            segments=[
+                replace(each, start=each.start + seconds, end=each.end + seconds)
+                for each in self.segments
+            ],
+            words=[
+                replace(each, start=each.start + seconds, end=each.end + seconds)
+                for each in self.words
+            ],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any
 
 import anyio
@@ -16,6 +17,8 @@ from realtime_stts import (
     ConversationEvent,
     EchoResponseGenerator,
     PauseDetector,
+    ReplyAudio,
+    SessionLimits,
     TurnEnded,
     TurnPolicy,
     WebSocketAdapter,
@@ -123,6 +126,9 @@ async def test_commands_are_answered_and_stop_really_stops() -> None:
         {"action": "stats"},
         {"action": "dance"},
         [1],
+        {"action": "begin_turn"},
+        {"action": "commit"},
+        {"action": "interrupt"},
         {"action": "change_mode", "mode": "poetry"},
         {"action": "change_mode", "mode": "echo"},
         {"action": "stop"},
@@ -132,13 +138,18 @@ async def test_commands_are_answered_and_stop_really_stops() -> None:
     served = engine()
     client.hang_up_when = lambda message: not served.is_running
     await served.handle_conversation(client)
-    assert client.types == [
+    # There was a turn without a sound in it, which is no answer to a command.
+    others = ("state_update", "transcription", "interrupted")
+    assert [kind for kind in client.types if kind not in others] == [
         "ready",
         "pong",
         "reset_complete",
         "statistics",
         "error",
         "error",
+        "turn_begun",
+        "turn_committed",
+        "interrupting",
         "error",
         "mode_changed",
         "stopping",
@@ -165,6 +176,54 @@ async def test_bad_audio_is_answered_and_the_conversation_goes_on() -> None:
     await engine().handle_conversation(client)
     assert client.types[1] == "error"
     assert client.types[-1] == "audio_response"
+
+
+async def test_a_sentence_is_sent_as_soon_as_it_is_made_and_not_when_it_is_due() -> None:
+    client, times = Client(), list[float]()
+    answers = ScriptedResponseGenerator(["This is one sentence. And here is another one."])
+    client.hang_up_when = lambda message: (
+        message["type"] == "audio_response"
+        and times.append(anyio.current_time()) is None
+        and len(times) == 2
+    )
+    await engine(responder=answers).handle_conversation(client)
+    assert times[1] - times[0] < 0.5, "the first of them lasts longer"
+
+
+async def test_a_client_that_takes_no_messages_counts_as_gone() -> None:
+    class Stuck(Client):
+        async def send_json(self, data: dict[str, Any]) -> None:
+            await super().send_json(data)
+            if data["type"] == "speech_event":
+                await anyio.sleep_forever()
+
+    client, served = Stuck(), engine(limits=SessionLimits(send=3.0))
+    async with no_leaks():
+        await served.handle_conversation(client)
+    assert anyio.current_time() < 10.0
+    assert client.close_code == 1000
+    assert not served.is_running
+
+
+async def test_a_client_that_cannot_be_closed_is_left() -> None:
+    class Stuck(Client):
+        async def close(self, code: int = 1000) -> None:
+            await anyio.sleep_forever()
+
+    served = engine()
+    with anyio.fail_after(5.0):
+        await served.handle_conversation(Stuck({"action": "stop"}, audio=None))
+    assert not served.is_running
+
+
+async def test_a_session_may_be_paced_in_its_own_way() -> None:
+    with pytest.raises(ValueError, match="playout_lead"):
+        engine(playout_lead=-0.1)
+    async with engine().session(playout_lead=inf) as session:
+        await session.push(SOUND)
+        await session.end_input()
+        audio = [event.audio async for event in session if isinstance(event, ReplyAudio)]
+    assert [sound.duration_seconds for sound in audio] == [pytest.approx(6 * 0.06)]
 
 
 async def test_a_session_without_an_engine_is_refused_before_anything_is_accepted() -> None:

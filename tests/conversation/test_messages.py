@@ -16,10 +16,14 @@ from realtime_stts import (
     ConversationState,
     Event,
     FinalTranscript,
+    Interrupted,
     PartialTranscript,
     ReplyAudio,
+    ReplyPaused,
+    ReplyResumed,
     ReplyText,
     SentenceSpoken,
+    SessionEnded,
     SpeechStarted,
     SpeechStopped,
     StateChanged,
@@ -28,10 +32,14 @@ from realtime_stts import (
     TurnEnded,
     TurnFailed,
     TurnMetrics,
+    UserIdle,
 )
 from realtime_stts.conversation._messages import (
+    BeginTurn,
     ChangeMode,
     Command,
+    CommitTurn,
+    Interrupt,
     MessageEncoder,
     Ping,
     Reset,
@@ -88,6 +96,10 @@ def encode(version: Version, *events: Event) -> list[dict[str, Any]]:
             },
         ),
         (ReplyText(1, "Hello."), {"type": "response_text", "text": "Hello."}),
+        (ReplyPaused(1, 5.0, 0.75), {"type": "reply_paused", "turn": 1, "played_ms": 750}),
+        (ReplyResumed(1, 6.0, 0.75), {"type": "reply_resumed", "turn": 1, "played_ms": 750}),
+        (Interrupted(1, 6.0, "Once"), {"type": "interrupted", "turn": 1, "heard": "Once"}),
+        (UserIdle(5.0, 35.0), {"type": "user_idle", "silence_ms": 30_000}),
         (
             TurnFailed(3, OSError("/secret/path"), "abc-3"),
             {
@@ -148,9 +160,23 @@ def test_sound_of_a_failed_turn_never_gets_into_the_next() -> None:
     assert [message["type"] for message in messages] == ["error"]
 
 
+@pytest.mark.parametrize(
+    "event", [ReplyPaused(1, 5.0, 0.1), ReplyResumed(1, 5.0, 0.1), Interrupted(1, 5.0, "")]
+)
+def test_nor_does_sound_that_was_taken_back(event: Event) -> None:
+    messages = encode(2, ReplyAudio(1, SOUND), event, SentenceSpoken(1, "Silent."))
+    assert [message["type"] for message in messages][1:] == []
+
+
+def test_version_1_knows_of_no_interruptions() -> None:
+    news = (ReplyPaused(1, 5.0, 0.1), ReplyResumed(1, 5.0, 0.1), Interrupted(1, 5.0, "Once"))
+    assert encode(1, *news, UserIdle(0.0, 30.0)) == []
+
+
 def test_what_has_no_message() -> None:
     ended = TurnEnded(1, "hi", "Hello.", TurnMetrics(0.6))
-    assert encode(1, ended, ReplyText(1, "Hello."), SentenceSpoken(1, "Hello.")) == []
+    over = SessionEnded("input ended")
+    assert encode(1, ended, ReplyText(1, "Hello."), SentenceSpoken(1, "Hello."), over) == []
 
 
 def test_the_messages_outside_of_turns() -> None:
@@ -159,6 +185,9 @@ def test_the_messages_outside_of_turns() -> None:
     assert second.pong()["type"] == "pong"
     assert second.reset_complete()["type"] == "reset_complete"
     assert second.mode_changed("echo")["type"] == "mode_changed"
+    assert second.turn_begun()["type"] == "turn_begun"
+    assert second.turn_committed()["type"] == "turn_committed"
+    assert second.interrupting()["type"] == "interrupting"
     assert (first.stopping()["type"], second.stopping()["type"]) == (
         "conversation_stopped",
         "stopping",
@@ -179,6 +208,9 @@ def test_there_are_two_versions() -> None:
         ({"action": "ping"}, Ping()),
         ({"action": "stop"}, Stop()),
         ({"action": "stats"}, Statistics()),
+        ({"action": "begin_turn"}, BeginTurn()),
+        ({"action": "commit"}, CommitTurn()),
+        ({"action": "interrupt"}, Interrupt()),
         ({"action": "change_mode", "mode": "echo"}, ChangeMode("echo")),
         ({"action": "change_response_mode", "mode": "echo"}, ChangeMode("echo")),
     ],

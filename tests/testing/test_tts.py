@@ -11,7 +11,7 @@ import pytest
 from realtime_stts.audio import AudioData
 from realtime_stts.errors import EngineError
 from realtime_stts.protocols import ManagedTTSEngine
-from realtime_stts.testing import Failure, ScriptedTTSEngine, TTSCall
+from realtime_stts.testing import Failure, ScriptedTTSEngine, TTSCall, tone_text
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +55,24 @@ async def test_white_space_is_silent() -> None:
         np.abs(audio.sliced(start, start + 0.1).samples).max() > 0.1 for start in (0.0, 0.1, 0.2)
     ]
     assert levels == [True, False, True]
+
+
+async def test_what_it_says_can_be_read_again() -> None:
+    engine = ScriptedTTSEngine(voices=["ada", "grace"])
+    result = await engine.synthesize("Hello, there!", {"voice_id": "grace", "speed_factor": 1.5})
+    assert tone_text(result.audio_data) == "Hello, there!"
+
+
+async def test_a_blank_text_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to say"):
+        await ScriptedTTSEngine().synthesize(" \n", {})
+
+
+async def test_its_voices_are_listed() -> None:
+    assert await ScriptedTTSEngine(voices=["ada", "grace"]).list_voices() == [
+        {"id": "ada", "name": "Ada", "language": "en"},
+        {"id": "grace", "name": "Grace", "language": "en"},
+    ]
 
 
 async def test_chunks_have_the_length_asked_for() -> None:

@@ -17,10 +17,14 @@ from ..audio import AudioData
 from ..conversation import (
     Event,
     FinalTranscript,
+    Interrupted,
     PartialTranscript,
     ReplyAudio,
+    ReplyPaused,
+    ReplyResumed,
     ReplyText,
     SentenceSpoken,
+    SessionEnded,
     SpeechStarted,
     SpeechStopped,
     StateChanged,
@@ -28,6 +32,7 @@ from ..conversation import (
     TurnFailed,
     TurnMetrics,
     TurnPolicy,
+    UserIdle,
 )
 from ..conversation._events import InputEnded, ListenTo, UserTurnEnded
 from ..conversation._turns import TurnState, step
@@ -225,11 +230,21 @@ def event_fields(event: Event) -> dict[str, Any]:
             }
         case ReplyAudio(turn, audio):
             return {"turn": turn, "duration": audio.duration_seconds}
-        case TurnEnded(turn, transcript, reply, metrics):
+        case ReplyPaused(turn, at, played) | ReplyResumed(turn, at, played):
+            return {"turn": turn, "at": at, "played": played}
+        case Interrupted(turn, at, heard):
+            return {"turn": turn, "at": at, "heard": heard}
+        case UserIdle(since, at):
+            return {"since": since, "at": at}
+        case SessionEnded(reason):
+            return {"reason": reason}
+        case TurnEnded(turn, transcript, reply, metrics, spoken, outcome):
             return {
                 "turn": turn,
                 "transcript": transcript,
                 "reply": reply,
+                "heard": spoken,
+                "outcome": outcome,
                 "metrics": {name: getattr(metrics, name) for name in TurnMetrics.__slots__},
             }
         case TurnFailed(turn, error, request_id):

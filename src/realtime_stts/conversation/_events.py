@@ -10,6 +10,7 @@ seconds of input audio since the session began; durations are seconds.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from .._endpoint import SpeechStarted, SpeechStopped
 from ..audio import AudioData
@@ -17,27 +18,50 @@ from ..protocols import ConversationState, TranscriptionResult
 
 __all__ = [
     "Action",
+    "Discard",
     "Drop",
+    "EndOfTurnJudged",
     "Event",
     "FinalTranscript",
+    "HoldReply",
     "InputEnded",
+    "Interrupted",
+    "JudgePause",
     "ListenTo",
     "PartialTranscript",
+    "Recall",
     "Reply",
     "ReplyAudio",
     "ReplyFinished",
+    "ReplyPart",
+    "ReplyPaused",
+    "ReplyResumed",
     "ReplyText",
+    "ResumeReply",
     "SentenceSpoken",
+    "SessionEnded",
     "Signal",
+    "Speculate",
     "SpeechStarted",
     "SpeechStopped",
     "StateChanged",
+    "StopReply",
+    "StopRequested",
+    "TellIdle",
     "Tick",
+    "TurnCommitted",
     "TurnEnded",
     "TurnFailed",
     "TurnMetrics",
+    "TurnOpened",
+    "Understood",
+    "UserIdle",
     "UserTurnEnded",
+    "Voiced",
 ]
+
+Outcome = Literal["answered", "interrupted", "silent", "backchannel", "echo", "short"]
+EndReason = Literal["input ended", "closed", "duration limit", "no audio came"]
 
 
 # -- events: what the host is told ---------------------------------------------------
@@ -52,7 +76,10 @@ class StateChanged:
 
 @dataclass(frozen=True, slots=True)
 class PartialTranscript:
-    """What the user seems to be saying; the next one replaces it."""
+    """What the user seems to be saying; the next one replaces it.
+
+    Of ``result``, the ``committed`` text stays. Its times are the session's.
+    """
 
     turn: int
     text: str
@@ -61,7 +88,7 @@ class PartialTranscript:
 
 @dataclass(frozen=True, slots=True)
 class FinalTranscript:
-    """What the user said; "" when there were no words in it."""
+    """What the user said; "" when there were no words in it. Times are the session's."""
 
     turn: int
     text: str
@@ -78,7 +105,10 @@ class ReplyText:
 
 @dataclass(frozen=True, slots=True)
 class ReplyAudio:
-    """The next sound of the answer. A reply's chunks share one rate and format."""
+    """The next sound of the answer, to be played after the one before.
+
+    A reply's sounds share one rate and layout, in 16-bit PCM.
+    """
 
     turn: int
     audio: AudioData
@@ -93,29 +123,84 @@ class SentenceSpoken:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyPaused:
+    """The user speaks over the answer: stop playing, and drop what has not been played.
+
+    It comes again if the answer is resumed. ``played`` seconds of it have been heard.
+    """
+
+    turn: int
+    at: float
+    played: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyResumed:
+    """They said nothing that counts: the answer goes on where it stopped."""
+
+    turn: int
+    at: float
+    played: float
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The user has taken the floor: stop playing, and drop what has not been played.
+
+    No more sound of this answer comes. ``heard`` is the part of it that was played.
+    """
+
+    turn: int
+    at: float
+    heard: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserIdle:
+    """Nobody has spoken since ``since``; told once, until somebody does."""
+
+    since: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class TurnMetrics:
     """Where the time of one turn went, in seconds; None for what did not happen.
 
-    ``time_to_first_audio`` is what a person feels: from their last sound to the first
-    sound of the answer. It is the sum of the four that stand before it.
+    ``time_to_first_audio`` is what a person feels: from their last sound until the host
+    took the first sound of the answer. It is the sum of ``end_of_turn_delay``,
+    ``transcription_delay``, ``time_to_first_text``, ``tts_time_to_first_byte`` and
+    ``handover_delay``. What a speculative start did before the turn was over counts as no
+    time.
     """
 
     end_of_turn_delay: float  # from the user's last sound until the turn was taken to be over
     transcription_delay: float | None = None  # from then until the final transcript
     time_to_first_text: float | None = None  # from then until the first sentence of the answer
-    tts_time_to_first_byte: float | None = None  # from then until its first sound
+    tts_time_to_first_byte: float | None = None  # from then until its first sound was made
+    handover_delay: float | None = None  # from then until the host took it
     time_to_first_audio: float | None = None
-    audio_duration: float = 0.0  # of the answer
+    time_to_first_token: float | None = None  # from the transcript to the responder's first piece
+    audio_duration: float = 0.0  # of the answer, as far as it was made
+    playout: float = 0.0  # of it, what was played
+    interruptions: int = 0  # how often the user spoke over it, false ones included
 
 
 @dataclass(frozen=True, slots=True)
 class TurnEnded:
-    """The turn is over: answered, or with nothing to answer (then ``reply`` is "")."""
+    """The turn is over.
+
+    ``outcome`` is ``answered``; ``interrupted``, the answer cut off; or why there was none:
+    ``silent`` (no words), ``backchannel`` ("mm-hm", while the bot spoke), ``echo`` (the bot
+    heard itself) or ``short`` (less speech than a turn needs).
+    """
 
     turn: int
     transcript: str
-    reply: str
+    reply: str  # as far as it was written
     metrics: TurnMetrics
+    heard: str = ""  # the part of it that was played
+    outcome: Outcome = "answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +215,13 @@ class TurnFailed:
     request_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """The last event, and why no more come."""
+
+    reason: EndReason
+
+
 Event = (
     SpeechStarted
     | SpeechStopped
@@ -139,8 +231,13 @@ Event = (
     | ReplyText
     | ReplyAudio
     | SentenceSpoken
+    | ReplyPaused
+    | ReplyResumed
+    | Interrupted
+    | UserIdle
     | TurnEnded
     | TurnFailed
+    | SessionEnded
 )
 
 
@@ -155,10 +252,71 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyFinished:
-    """That turn needs no more: answered, failed, or nothing to answer."""
+class Voiced:
+    """The last ``seconds`` before ``at`` were speech."""
+
+    at: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOpened:
+    """The user holds the key to talk: their turn lasts until it is committed."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCommitted:
+    """The user says that their turn is over."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfTurnJudged:
+    """The pause in that turn ends it once it has lasted ``silence``."""
 
     turn: int
+    silence: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """That turn's transcript so far has ``n_words`` that count; ``final``: no more come.
+
+    ``echo`` if it is what the bot itself was saying.
+    """
+
+    turn: int
+    n_words: int
+    final: bool
+    at: float
+    echo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPart:
+    """From now on the answer may be interrupted, or may not."""
+
+    turn: int
+    interruptible: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFinished:
+    """That turn needs no answer any more: it was given or cut off, failed, or was not needed."""
+
+    turn: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """The host wants the answer under way to stop."""
+
     at: float
 
 
@@ -169,7 +327,20 @@ class InputEnded:
     at: float
 
 
-Signal = SpeechStarted | SpeechStopped | Tick | ReplyFinished | InputEnded
+Signal = (
+    SpeechStarted
+    | SpeechStopped
+    | Tick
+    | Voiced
+    | TurnOpened
+    | TurnCommitted
+    | EndOfTurnJudged
+    | Understood
+    | ReplyPart
+    | ReplyFinished
+    | StopRequested
+    | InputEnded
+)
 
 
 # -- actions: what the turn machine answers ------------------------------------------
@@ -181,6 +352,27 @@ class ListenTo:
 
     turn: int
     start: float
+
+
+@dataclass(frozen=True, slots=True)
+class JudgePause:
+    """The user has paused in that turn: say how long the pause may last."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Speculate:
+    """That turn may be over: begin to answer it, and let nobody hear it yet."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """That turn goes on: throw away what was begun."""
+
+    turn: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +396,62 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldReply:
+    """Let no more of that answer be heard, for now."""
+
+    turn: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeReply:
+    """Let the rest of it be heard."""
+
+    turn: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StopReply:
+    """Give up that answer: the user has the floor."""
+
+    turn: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """There was too little speech in that turn to answer."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
 class Drop:
     """Give up that turn: too many wait for an answer."""
 
     turn: int
 
 
-Action = ListenTo | UserTurnEnded | Reply | Drop
+@dataclass(frozen=True, slots=True)
+class TellIdle:
+    """Nobody has spoken since ``since``."""
+
+    since: float
+    at: float
+
+
+Action = (
+    ListenTo
+    | JudgePause
+    | Speculate
+    | Recall
+    | UserTurnEnded
+    | Reply
+    | HoldReply
+    | ResumeReply
+    | StopReply
+    | Discard
+    | Drop
+    | TellIdle
+)

@@ -3,7 +3,8 @@
 Two versions of the protocol exist. Version 1 is what the bundled browser page of the
 first server speaks, version 2 the library's own. They differ in names, and in that
 version 1 puts the reply's text into its audio message. Sound goes out once a sentence,
-as a whole base64 WAV file, since clients play each message as a file.
+as a whole base64 WAV file, since clients play each message as a file. Version 1 knows of
+no interruptions: its client is sent no more of the answer, and plays out what it has.
 """
 
 from __future__ import annotations
@@ -18,20 +19,28 @@ from ..protocols import ConversationState, TranscriptionResult
 from ._events import (
     Event,
     FinalTranscript,
+    Interrupted,
     PartialTranscript,
     ReplyAudio,
+    ReplyPaused,
+    ReplyResumed,
     ReplyText,
     SentenceSpoken,
+    SessionEnded,
     SpeechStarted,
     SpeechStopped,
     StateChanged,
     TurnEnded,
     TurnFailed,
+    UserIdle,
 )
 
 __all__ = [
+    "BeginTurn",
     "ChangeMode",
     "Command",
+    "CommitTurn",
+    "Interrupt",
     "MessageEncoder",
     "Ping",
     "Reset",
@@ -69,19 +78,37 @@ class Statistics:
 
 
 @dataclass(frozen=True, slots=True)
+class BeginTurn:
+    """The user holds the key to talk."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitTurn:
+    """The user has finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Stop the answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeMode:
     """Answer in another way."""
 
     mode: str
 
 
-Command = Reset | Ping | Stop | Statistics | ChangeMode
+Command = Reset | Ping | Stop | Statistics | BeginTurn | CommitTurn | Interrupt | ChangeMode
 
 _COMMANDS: Mapping[str, Command] = {
     "reset": Reset(),
     "ping": Ping(),
     "stop": Stop(),
     "stats": Statistics(),
+    "begin_turn": BeginTurn(),
+    "commit": CommitTurn(),
+    "interrupt": Interrupt(),
 }
 
 
@@ -148,10 +175,17 @@ class MessageEncoder:
                 return []
             case SentenceSpoken(text=text):
                 return self._audio(text)
+            case ReplyPaused() | ReplyResumed() | Interrupted():
+                self._sentence.clear()
+                return [self._interruption(event)] if self._version == 2 else []
+            case UserIdle(since, at):
+                if self._version == 1:
+                    return []
+                return [{"type": "user_idle", "silence_ms": round((at - since) * 1000)}]
             case TurnFailed():
                 self._sentence.clear()
                 return [self._failure(event)]
-            case TurnEnded():
+            case TurnEnded() | SessionEnded():
                 return []
 
     def ready(self, config: Mapping[str, Any]) -> _Message:
@@ -174,6 +208,18 @@ class MessageEncoder:
         """The session ends."""
         kind = "conversation_stopped" if self._version == 1 else "stopping"
         return {"type": kind, "message": "The conversation has ended"}
+
+    def turn_begun(self) -> _Message:
+        """The user's turn lasts until it is committed."""
+        return {"type": "turn_begun", "message": "Listening until the turn is committed"}
+
+    def turn_committed(self) -> _Message:
+        """The user's turn is over."""
+        return {"type": "turn_committed", "message": "The turn is over"}
+
+    def interrupting(self) -> _Message:
+        """The answer stops, if there is one."""
+        return {"type": "interrupting", "message": "The answer stops"}
 
     def statistics(self, data: Mapping[str, Any]) -> _Message:
         """How the session goes."""
@@ -202,6 +248,16 @@ class MessageEncoder:
                 "events": [kind],
             },
         }
+
+    def _interruption(self, event: ReplyPaused | ReplyResumed | Interrupted) -> _Message:
+        match event:
+            case ReplyPaused(turn, _, played):
+                kind, rest = "reply_paused", {"played_ms": round(played * 1000)}
+            case ReplyResumed(turn, _, played):
+                kind, rest = "reply_resumed", {"played_ms": round(played * 1000)}
+            case Interrupted(turn, _, heard):
+                return {"type": "interrupted", "turn": turn, "heard": heard}
+        return {"type": kind, "turn": turn, **rest}
 
     def _transcription(self, result: TranscriptionResult) -> _Message:
         timing: _Message = {}

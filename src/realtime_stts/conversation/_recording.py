@@ -29,7 +29,7 @@ class Utterance:
     def __init__(self) -> None:
         self._data = bytearray()
         self._closed = False
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None  # made by who waits: it is not cheap
 
     @property
     def closed(self) -> bool:
@@ -51,6 +51,10 @@ class Utterance:
         self._closed = True
         self._wake()
 
+    def reopen(self) -> None:
+        """More belongs to it after all. Who has read it to the end reads it anew."""
+        self._closed = False
+
     async def chunks(self) -> AsyncGenerator[AudioData]:
         """What was written, in pieces, until the utterance is closed."""
         read = 0
@@ -62,11 +66,14 @@ class Utterance:
             elif self._closed:
                 return
             else:
+                if self._changed is None:
+                    self._changed = anyio.Event()
                 await self._changed.wait()
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
 
 class Recent:
@@ -87,7 +94,8 @@ class Recent:
 
     def between(self, start: float, end: float) -> bytes:
         """The sound in ``[start, end)``, as far as it is still known."""
-        return bytes(self._data[self._offset(start) : self._offset(end)])
+        with memoryview(self._data) as data:
+            return bytes(data[self._offset(start) : self._offset(end)])
 
     def forget(self, before: float) -> None:
         """Sound before that moment is not needed any more."""

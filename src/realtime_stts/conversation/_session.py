@@ -1,31 +1,38 @@
-"""One conversation: audio in, one ordered stream of events out. The only file with tasks.
+"""One conversation: audio in, one ordered stream of events out. The file that owns the tasks.
 
 `push` does the listening itself, in the caller's task: it hears the chunk, tells the turn
 machine, and carries out what that answers. Each turn of the user then has one task, which
-transcribes while they speak and answers when it is that turn's time. All tasks live in one
-group that ends with ``async with session``.
+transcribes while they speak and gives its `Answer` when it is that turn's time. All tasks
+live in one group that ends with ``async with session``.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+import logging
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from math import ceil
+from math import ceil, inf
 from types import TracebackType
 from typing import Any
 
 import anyio
 from anyio import lowlevel
 from anyio.abc import TaskGroup, TaskStatus
-from anyio.streams.memory import MemoryObjectSendStream
 from typing_extensions import Self
 
 from .._edge import engine_name
 from .._request import new_request_id, request_scope
 from ..audio import AudioData, StreamResampler
-from ..errors import EngineError, OverloadedError, SessionClosedError
+from ..errors import EngineError, EngineTimeoutError, OverloadedError, SessionClosedError
 from ..protocols import (
     ConversationContext,
     ConversationMiddleware,
@@ -35,43 +42,68 @@ from ..protocols import (
     StreamingResponseGenerator,
     StreamingSTTEngine,
     StreamingTTSEngine,
-    SynthesisResult,
     TranscriptionResult,
 )
+from ._answer import Answer
+from ._end_of_turn import EndOfTurnDetector
 from ._events import (
     Action,
+    Discard,
     Drop,
+    EndOfTurnJudged,
+    EndReason,
     Event,
     FinalTranscript,
+    HoldReply,
     InputEnded,
+    Interrupted,
+    JudgePause,
     ListenTo,
+    Outcome,
     PartialTranscript,
+    Recall,
     Reply,
-    ReplyAudio,
     ReplyFinished,
-    ReplyText,
-    SentenceSpoken,
+    ReplyPart,
+    ReplyPaused,
+    ReplyResumed,
+    ResumeReply,
+    SessionEnded,
     Signal,
+    Speculate,
     SpeechStarted,
     SpeechStopped,
     StateChanged,
+    StopReply,
+    StopRequested,
+    TellIdle,
     Tick,
+    TurnCommitted,
     TurnEnded,
     TurnFailed,
-    TurnMetrics,
+    TurnOpened,
+    Understood,
+    UserIdle,
     UserTurnEnded,
+    Voiced,
 )
 from ._history import History
+from ._ledger import Ledger
+from ._limits import SessionLimits
 from ._mailbox import Mailbox
+from ._overlap import Heard, judge
+from ._playout import Playout
 from ._recording import SAMPLE_RATE, Recent, Utterance
-from ._sentences import SentenceSplitter
-from ._turns import Paused, TurnPolicy, TurnState, step
+from ._turns import Paused, TurnPolicy, TurnState, step, wants_voicing
 
-__all__ = ["Parts", "Session"]
+__all__ = ["Parts", "Session", "SessionStatistics"]
 
 _MAX_EVENTS = 256  # undelivered; then whoever makes the next one waits
-_MAX_SENTENCES = 4  # written ahead of the voice; then the responder waits
 _LOOK_BACK = 2.0  # s; how late after an onset a detector may be sure of it
+_VOICED = 0.5  # probability from which a frame is speech
+_ECHO_LATENESS = 0.5  # s from a loudspeaker through the room and the network back to the detector
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,57 +116,68 @@ class Parts:
     detector: PauseDetector
     middleware: Sequence[ConversationMiddleware]
     policy: TurnPolicy
+    limits: SessionLimits
+    end_of_turn: EndOfTurnDetector | None
     language: str | None
     voice_config: Mapping[str, Any]
     max_history: int
+    playout_frame: float | None
+    playout_lead: float
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class SessionStatistics:
+    """How a session goes."""
+
+    audio_seconds: float  # heard so far
+    turns: int  # begun so far
+    turns_under_way: int
+    dropped_turns: int  # given up because too many waited
+    undelivered_events: int
+    exchanges: int  # in the history
+
+
+@dataclass(slots=True, eq=False)
+class _Attempt:
+    """What is done for one turn; done anew if the user goes on after a speculative start."""
+
+    answer: Answer
+    ledger: Ledger
+    untold: list[Event]  # until the user's part is over
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    transcribing: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    may_begin: anyio.Event = field(default_factory=anyio.Event)  # to answer, unheard as yet
+    transcript: str = ""  # so far
+
+
+@dataclass(slots=True, eq=False)
 class _Turn:
-    """One turn while it lasts. Moments are of the event loop's clock, in seconds."""
+    """One turn while it lasts."""
 
     number: int
     request_id: str
+    start: float  # on the audio clock
     heard_until: float  # on the audio clock: what the utterance has
     audio_end: float | None = None  # on the audio clock, once the user has finished
     utterance: Utterance = field(default_factory=Utterance)
-    may_reply: anyio.Event = field(default_factory=anyio.Event)
+    ended: anyio.Event = field(default_factory=anyio.Event)  # the user's part is over
+    may_reply: anyio.Event = field(default_factory=anyio.Event)  # and be heard
     dropped: bool = False
-    end_of_turn_delay: float = 0.0
-    decided_at: float = 0.0
-    understood_at: float | None = None
-    worded_at: float | None = None
-    sounded_at: float | None = None
-    transcript: str = ""
-    reply: list[str] = field(default_factory=list)  # sentences written
-    heard: list[str] = field(default_factory=list)  # sentences whose sound was handed over
-    audio_duration: float = 0.0
-    spoken: list[AudioData] | None = None  # kept only for middleware, which may ask for it
-
-    def metrics(self) -> TurnMetrics:
-        def between(start: float | None, end: float | None) -> float | None:
-            return None if start is None or end is None else end - start
-
-        sounded = between(self.decided_at, self.sounded_at)
-        return TurnMetrics(
-            end_of_turn_delay=self.end_of_turn_delay,
-            transcription_delay=between(self.decided_at, self.understood_at),
-            time_to_first_text=between(self.understood_at, self.worded_at),
-            tts_time_to_first_byte=between(self.worded_at, self.sounded_at),
-            time_to_first_audio=None if sounded is None else self.end_of_turn_delay + sounded,
-            audio_duration=self.audio_duration,
-        )
+    outcome: Outcome = "answered"
+    n_pauses: int = 0
+    attempt: _Attempt = field(init=False)
 
 
 class Session:
     """A live conversation, made by `ConversationEngine.session`.
 
     Use it as ``async with``; push audio from one task and iterate the events in another.
-    Iteration ends once the input has ended and every turn is over. Leaving the block
-    cancels what is still under way.
+    Iteration ends with `SessionEnded`, once the input has ended and every turn is over.
+    Leaving the block cancels what is still under way.
 
     Queues are bounded and lossless: with 256 undelivered events, whoever makes the next
-    one waits, `push` included. A host that stops iterating stops being heard.
+    one waits, `push` included. A host that stops iterating stops being heard, and the bot
+    falls silent: the next sound is made ready, and handed over when the host asks for it.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -145,9 +188,14 @@ class Session:
         self._recent = Recent()
         self._state = TurnState()
         self._turns: dict[int, _Turn] = {}
+        self._n_dropped = 0
+        self._last_playout: Playout | None = None
         self._history = History(parts.max_history)
         self._pushing = anyio.ResourceGuard("pushing audio into")
         self._input_ended = anyio.Event()
+        self._pushed_at = 0.0
+        self._ended = False
+        self._over = anyio.Event()
         self._responder = parts.responder
         self._tasks: TaskGroup | None = None
         self._turn_tasks: TaskGroup | None = None  # set while the session is open
@@ -155,6 +203,7 @@ class Session:
     # -- the host's side -----------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        self._pushed_at = anyio.current_time()
         self._tasks = await anyio.create_task_group().__aenter__()
         self._turn_tasks = await self._tasks.start(self._serve)
         return self
@@ -166,8 +215,7 @@ class Session:
         traceback: TracebackType | None,
     ) -> bool | None:
         assert self._tasks is not None
-        self._turn_tasks = None
-        self._events.close()
+        self._end("closed")
         self._tasks.cancel_scope.cancel()
         return await self._tasks.__aexit__(exc_type, exc, traceback)
 
@@ -189,8 +237,20 @@ class Session:
         """How many turns have begun and not ended."""
         return len(self._turns)
 
+    @property
+    def statistics(self) -> SessionStatistics:
+        """How it goes."""
+        return SessionStatistics(
+            audio_seconds=self.clock,
+            turns=self._state.n_turns,
+            turns_under_way=len(self._turns),
+            dropped_turns=self._n_dropped,
+            undelivered_events=len(self._events),
+            exchanges=len(self._history.snapshot()),
+        )
+
     def answer_with(self, responder: StreamingResponseGenerator) -> None:
-        """Let another responder answer the turns from the next one on."""
+        """Let another responder give the answers that are not yet begun."""
         self._responder = responder
 
     def clear_history(self) -> None:
@@ -210,14 +270,15 @@ class Session:
             anyio.BusyResourceError: Another task is pushing at this moment.
         """
         with self._pushing:
-            if self._turn_tasks is None or self._input_ended.is_set():
+            if self._ended or self._turn_tasks is None or self._input_ended.is_set():
                 raise SessionClosedError("the session takes no more audio")
+            self._pushed_at = anyio.current_time()
             await self._hear(self._resampler.push(audio))
 
     async def end_input(self) -> None:
         """No more audio will come: what the user is saying now is complete."""
         with self._pushing:
-            if not self._input_ended.is_set():
+            if not self._input_ended.is_set() and not self._ended:
                 await self._hear(self._resampler.flush())
                 self._tell(InputEnded(self.clock))
                 self._input_ended.set()
@@ -234,21 +295,96 @@ class Session:
                 await self.push(chunk)
         await self.end_input()
 
+    async def begin_turn(self) -> None:
+        """Push to talk: the user's turn begins now, and lasts until `commit_turn`.
+
+        An answer under way stops.
+
+        Raises:
+            SessionClosedError: The input has ended, or the session has.
+        """
+        self._command(TurnOpened(self.clock))
+        await self._events.room()
+
+    async def commit_turn(self) -> None:
+        """The user's turn is over now; nothing happens if there is none.
+
+        Raises:
+            SessionClosedError: The input has ended, or the session has.
+        """
+        self._command(TurnCommitted(self.clock))
+        await self._events.room()
+
+    async def interrupt(self) -> None:
+        """Stop the answer under way, as if the user had; nothing happens if there is none.
+
+        Raises:
+            SessionClosedError: The session has ended.
+        """
+        if self._ended or self._turn_tasks is None:
+            raise SessionClosedError("the session takes no more commands")
+        self._tell(StopRequested(self.clock))
+        await self._events.room()
+
+    async def drain(self, seconds: float) -> bool:
+        """End the input and wait for the turns under way, at most so long.
+
+        What is not over by then is cancelled. Somebody has to go on iterating meanwhile.
+
+        Returns:
+            Whether everything was over in time.
+        """
+        with anyio.move_on_after(seconds):
+            await self.end_input()
+            await self._over.wait()
+        in_time = self._over.is_set()
+        if self._turn_tasks is not None:
+            self._turn_tasks.cancel_scope.cancel()
+        return in_time
+
+    def _command(self, signal: Signal) -> None:
+        if self._ended or self._turn_tasks is None or self._input_ended.is_set():
+            raise SessionClosedError("the session takes no more commands")
+        self._tell(signal)
+        self._hand_over()
+
     # -- listening -----------------------------------------------------------------------
 
     async def _hear(self, audio: AudioData) -> None:
-        for second in range(ceil(audio.duration_seconds)):
-            piece = audio.sliced(second, second + 1)
+        n_seconds = ceil(len(audio.data) / (2 * SAMPLE_RATE))
+        for second in range(n_seconds):
+            piece = audio if n_seconds == 1 else audio.sliced(second, second + 1)
             detection = await self._parts.detector.process_chunk(piece)
             # Nothing suspends until the piece has been heard by all, or by none.
             self._recent.append(piece.data)
-            for event in _speech_events(detection, piece.duration_seconds, self.clock):
-                self._events.post(event)
-                self._tell(event)
+            duration = len(piece.data) / (2 * SAMPLE_RATE)
+            for signal in self._signals(detection, duration):
+                if isinstance(signal, SpeechStarted | SpeechStopped):
+                    self._events.post(signal)
+                self._tell(signal)
             self._tell(Tick(self.clock))
             self._hand_over()
             await self._events.room()
             await lowlevel.checkpoint()  # a host with much audio at hand must not starve the turns
+
+    def _signals(self, detection: Mapping[str, Any], duration: float) -> Iterator[Signal]:
+        """What the detector heard, in order: speech that starts and stops, and goes on."""
+        events = _speech_events(detection, duration, self.clock)
+        frames = detection.get("frames")
+        if frames is None:
+            # Made for the contract: it tells of chunks, not of frames.
+            yield from events
+            if detection["is_speaking"] and not events:
+                yield Voiced(self.clock, duration)
+            return
+        told = 0
+        for start, end, probability in frames:
+            if told < len(events) and events[told].decided <= end:
+                yield events[told]
+                told += 1
+            elif probability >= _VOICED and wants_voicing(self._state, self._parts.policy):
+                yield Voiced(end, end - start)
+        yield from events[told:]
 
     def _tell(self, signal: Signal) -> None:
         """Tell the turn machine, and carry out what it answers."""
@@ -259,22 +395,111 @@ class Session:
     def _act(self, action: Action) -> None:
         match action:
             case ListenTo(number, start):
-                turn = self._turns[number] = _Turn(number, f"{self.id}-{number}", start)
+                turn = self._turns[number] = self._new_turn(number, start)
                 assert self._turn_tasks is not None
                 self._turn_tasks.start_soon(self._run, turn)
-            case UserTurnEnded(number, end, audio_end):
+            case JudgePause(number):
+                self._turns[number].n_pauses += 1
+                self._judge_pause(self._turns[number])
+            case Speculate(number):
                 turn = self._turns[number]
-                turn.audio_end = audio_end
-                turn.end_of_turn_delay = self.clock - end
-                turn.decided_at = anyio.current_time()
                 self._hand_over()
                 turn.utterance.close()
+                turn.attempt.may_begin.set()
+            case Recall(number):
+                turn = self._turns[number]
+                turn.attempt.scope.cancel()
+                turn.attempt = self._new_attempt(turn)
+                turn.utterance.reopen()
+            case UserTurnEnded(number, end, audio_end):
+                self._user_turn_ended(self._turns[number], end, audio_end)
+            case Discard(number):
+                self._turns[number].outcome = "short"
+                self._turns[number].attempt.scope.cancel()
             case Reply(number):
                 self._events.post(StateChanged(ConversationState.PROCESSING))
+                self._turns[number].attempt.may_begin.set()
                 self._turns[number].may_reply.set()
             case Drop(number):
+                self._n_dropped += 1
                 self._turns[number].dropped = True
+                self._turns[number].attempt.may_begin.set()
                 self._turns[number].may_reply.set()
+            case HoldReply() | ResumeReply() | StopReply():
+                self._steer(action)
+            case TellIdle(since, at):
+                self._events.post(UserIdle(since, at))
+
+    def _new_turn(self, number: int, start: float) -> _Turn:
+        turn = _Turn(number, f"{self.id}-{number}", start, start)
+        turn.attempt = self._new_attempt(turn)
+        return turn
+
+    def _new_attempt(self, turn: _Turn) -> _Attempt:
+        parts, ledger, number = self._parts, Ledger(), turn.number
+        untold: list[Event] = []
+        answer = Answer(
+            turn=number,
+            tts=parts.tts,
+            voice_config=parts.voice_config,
+            limits=parts.limits,
+            ledger=ledger,
+            playout=Playout(parts.playout_frame, parts.playout_lead),
+            tell=lambda event: (
+                self._events.post(event) if turn.ended.is_set() else untold.append(event)
+            ),
+            sink=self._events,
+            guard=lambda interruptible: self._tell(ReplyPart(number, interruptible, self.clock)),
+            may_sound=turn.may_reply,
+            keep_sound=bool(parts.middleware),
+        )
+        return _Attempt(answer, ledger, untold)
+
+    def _user_turn_ended(self, turn: _Turn, end: float, audio_end: float) -> None:
+        attempt, now = turn.attempt, anyio.current_time()
+        turn.audio_end = audio_end
+        attempt.ledger.end_of_turn_delay = self.clock - end
+        attempt.ledger.decided_at = now
+        if (limit := self._parts.limits.transcription) is not None:
+            attempt.transcribing.deadline = now + limit
+        self._hand_over()
+        turn.utterance.close()
+        turn.ended.set()
+        for event in attempt.untold:
+            self._events.post(event)
+        attempt.untold.clear()
+
+    def _steer(self, action: HoldReply | ResumeReply | StopReply) -> None:
+        turn, now = self._turns[action.turn], anyio.current_time()
+        answer = turn.attempt.answer
+        if not isinstance(action, ResumeReply) and not answer.playout.held:
+            turn.attempt.ledger.interruptions += 1
+            answer.hold(now)
+        played = answer.playout.played(now)
+        match action:
+            case HoldReply(number, at):
+                self._events.post(ReplyPaused(number, at, played))
+                self._events.post(StateChanged(ConversationState.LISTENING))
+            case ResumeReply(number, at):
+                answer.resume()
+                self._events.post(ReplyResumed(number, at, played))
+            case StopReply(number, at):
+                turn.outcome = "interrupted"
+                self._events.post(Interrupted(number, at, answer.playout.heard(now)))
+                turn.attempt.scope.cancel()
+
+    def _judge_pause(self, turn: _Turn) -> None:
+        if self._parts.end_of_turn is not None and self._turn_tasks is not None:
+            self._turn_tasks.start_soon(self._judge, self._parts.end_of_turn, turn, turn.n_pauses)
+
+    async def _judge(self, detector: EndOfTurnDetector, turn: _Turn, pause: int) -> None:
+        try:
+            silence = await detector.silence(turn.attempt.transcript, turn.utterance.audio)
+        except Exception:
+            _logger.exception("judging a pause failed; the policy's silence counts")
+            return
+        if turn.n_pauses == pause:
+            self._tell(EndOfTurnJudged(turn.number, max(0.0, silence), self.clock))
 
     def _hand_over(self) -> None:
         """Give each turn that still listens what it has not had yet."""
@@ -288,52 +513,115 @@ class Session:
                 if end > turn.heard_until:
                     turn.utterance.write(self._recent.between(turn.heard_until, end))
                     turn.heard_until = end
+            if turn.audio_end is None:
                 needed = min(needed, turn.heard_until)
         self._recent.forget(needed)
 
-    # -- turns ---------------------------------------------------------------------------
+    # -- the session's tasks -------------------------------------------------------------
 
     async def _serve(self, *, task_status: TaskStatus[TaskGroup]) -> None:
         async with anyio.create_task_group() as turn_tasks:
             task_status.started(turn_tasks)
+            limits = self._parts.limits
+            watch = None
+            if limits.duration is not None or limits.input_gap is not None:
+                watch = anyio.CancelScope()
+                turn_tasks.start_soon(self._watch, watch, turn_tasks.cancel_scope)
             await self._input_ended.wait()
-        self._events.close()
+            if watch is not None and limits.duration is None:
+                watch.cancel()
+            self._if_over()
+        self._end("input ended")
+
+    async def _watch(self, scope: anyio.CancelScope, turns: anyio.CancelScope) -> None:
+        limits = self._parts.limits
+        with scope:
+            duration = inf if limits.duration is None else limits.duration
+            until = anyio.current_time() + duration
+            gap = inf if limits.input_gap is None else limits.input_gap
+            # A push only ever moves the moment, so looking again then is enough.
+            while (now := anyio.current_time()) < (due := min(until, self._last_input + gap)):  # noqa: ASYNC110
+                await anyio.sleep(due - now)
+            self._end("duration limit" if now >= until else "no audio came")
+            turns.cancel()
+
+    @property
+    def _last_input(self) -> float:
+        return inf if self._input_ended.is_set() else self._pushed_at
+
+    def _if_over(self) -> None:
+        if self._input_ended.is_set() and not self._turns:
+            self._over.set()
+            assert self._turn_tasks is not None
+            # A watch over the session's duration, or a pause being judged, has no more use.
+            self._turn_tasks.cancel_scope.cancel()
+
+    def _end(self, reason: EndReason) -> None:
+        if not self._ended:
+            self._ended = True
+            self._events.post(SessionEnded(reason))
+            self._events.close()
+
+    # -- turns ---------------------------------------------------------------------------
 
     async def _run(self, turn: _Turn) -> None:
-        try:
-            with request_scope(turn.request_id):
-                await self._converse(turn)
-        except Exception as exc:  # noqa: BLE001 - the host's own code and foreign engines run in there
-            self._remember(turn)
-            self._events.post(StateChanged(ConversationState.ERROR))
-            self._events.post(TurnFailed(turn.number, _cause(exc), turn.request_id))
-        else:
-            self._remember(turn)
-            self._events.post(
-                TurnEnded(turn.number, turn.transcript, " ".join(turn.reply), turn.metrics())
-            )
-        # A turn that failed early still takes its place in the order of answers.
-        await turn.may_reply.wait()
+        failure: Exception | None = None
+        with request_scope(turn.request_id):
+            while True:
+                attempt = turn.attempt
+                failure = await self._attempt(turn, attempt)
+                if turn.attempt is attempt:
+                    break
+        self._finish(turn, failure)
+        await turn.ended.wait()  # it may have failed while the user spoke
         del self._turns[turn.number]
-        if not turn.dropped:
+        if turn.outcome != "short" and not turn.dropped:
             self._tell(ReplyFinished(turn.number, self.clock))
-            if self._state.replying is None:
+            if self._state.answer is None:
                 self._events.post(StateChanged(ConversationState.LISTENING))
         await self._events.room()
+        self._if_over()
 
-    def _remember(self, turn: _Turn) -> None:
-        if turn.transcript:
-            self._history.add(
-                Exchange(turn.number, turn.transcript, " ".join(turn.reply), " ".join(turn.heard))
-            )
+    async def _attempt(self, turn: _Turn, attempt: _Attempt) -> Exception | None:
+        """Transcribe and answer; return what failed, if anything did."""
+        failure: Exception | None = None
+        with attempt.scope:
+            try:
+                await self._converse(turn, attempt)
+            except Exception as exc:  # noqa: BLE001 - the host's code and foreign engines run in there
+                failure = _cause(exc)
+            if attempt.may_begin.is_set():
+                await turn.ended.wait()  # until then the user may go on
+        return failure
 
-    async def _converse(self, turn: _Turn) -> None:
-        result = await self._transcribe(turn)
-        await turn.may_reply.wait()
+    def _finish(self, turn: _Turn, failure: Exception | None) -> None:
+        attempt, now = turn.attempt, anyio.current_time()
+        playout = self._last_playout = attempt.answer.playout
+        attempt.ledger.playout = playout.played(now)
+        reply, heard = " ".join(attempt.answer.written), playout.heard(now)
+        if failure is not None or turn.outcome == "short":
+            # No words will come: nobody need hold an answer for them.
+            self._tell(Understood(turn.number, 0, True, self.clock))
+        if attempt.transcript and turn.outcome in ("answered", "interrupted"):
+            self._history.add(Exchange(turn.number, attempt.transcript, reply, heard))
+        if failure is not None and turn.outcome == "answered":
+            self._events.post(StateChanged(ConversationState.ERROR))
+            self._events.post(TurnFailed(turn.number, failure, turn.request_id))
+            return
+        metrics = attempt.ledger.metrics()
+        self._events.post(
+            TurnEnded(turn.number, attempt.transcript, reply, metrics, heard, turn.outcome)
+        )
+
+    async def _converse(self, turn: _Turn, attempt: _Attempt) -> None:
+        result, heard = await self._transcribe(turn, attempt)
+        if heard.kind != "words":
+            await turn.ended.wait()
+            turn.outcome = heard.kind
+            return
+        await attempt.may_begin.wait()
         if turn.dropped:
             raise OverloadedError("too many turns were waiting for an answer")
-        if not turn.transcript:
-            return
         context = ConversationContext(
             audio_input=turn.utterance.audio,
             transcription=result,
@@ -341,85 +629,68 @@ class Session:
             metadata={"session_id": self.id, "turn": turn.number, "request_id": turn.request_id},
             history=self._history.snapshot(),
         )
-        answer = partial(self._answer, turn)
+        answer: Any = partial(attempt.answer.give, self._responder)
         for middleware in reversed(self._parts.middleware):
             answer = partial(_through, middleware, answer)
         await answer(context)
 
-    async def _transcribe(self, turn: _Turn) -> TranscriptionResult:
+    async def _transcribe(
+        self, turn: _Turn, attempt: _Attempt
+    ) -> tuple[TranscriptionResult, Heard]:
         stt = self._parts.stt
         result: TranscriptionResult | None = None
-        async with (
-            aclosing(turn.utterance.chunks()) as chunks,
-            aclosing(stt.stream(chunks, self._parts.language)) as results,
-        ):
-            async for result in results:
-                if result.partial:
-                    self._events.post(PartialTranscript(turn.number, result.text, result))
-                    await self._events.room()
+        with attempt.transcribing as scope:
+            async with (
+                aclosing(turn.utterance.chunks()) as chunks,
+                aclosing(stt.stream(chunks, self._parts.language)) as results,
+            ):
+                async for result in results:
+                    if result.partial:
+                        await self._understand_so_far(turn, attempt, result)
+        if scope.cancelled_caught:
+            raise EngineTimeoutError(engine_name(stt), self._parts.limits.transcription or 0.0)
         if result is None or result.partial:
             raise EngineError(engine_name(stt), "ended without a final result")
-        turn.understood_at = anyio.current_time()
-        turn.transcript = result.text.strip()
-        self._events.post(FinalTranscript(turn.number, turn.transcript, result))
+        result = result.shifted(turn.start)
+        attempt.ledger.understood_at = anyio.current_time()
+        attempt.transcript = result.text.strip()
+        heard = self._judged(turn, attempt)
+        attempt.answer.tell(FinalTranscript(turn.number, attempt.transcript, result))
+        if turn.ended.is_set():
+            self._understood(turn, heard, final=True)
         await self._events.room()
-        return result
+        return result, heard
 
-    async def _answer(self, turn: _Turn, context: ConversationContext) -> ConversationContext:
-        if self._parts.middleware:
-            turn.spoken = []
-        send, receive = anyio.create_memory_object_stream[str](_MAX_SENTENCES)
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._write, turn, context, send)
-                async with receive:
-                    async for sentence in receive:
-                        await self._speak(turn, sentence)
-        except Exception as exc:
-            raise _cause(exc) from exc
-        context.response_text = " ".join(turn.reply)
-        if turn.spoken:
-            context.synthesis_result = SynthesisResult(
-                AudioData.concat(turn.spoken),
-                context.response_text,
-                str(self._parts.voice_config.get("voice_id") or ""),
-            )
-        return context
-
-    async def _write(
-        self, turn: _Turn, context: ConversationContext, send: MemoryObjectSendStream[str]
+    async def _understand_so_far(
+        self, turn: _Turn, attempt: _Attempt, result: TranscriptionResult
     ) -> None:
-        assert context.transcription is not None
-        splitter = SentenceSplitter()
-        pieces = self._responder.stream_response(context.transcription, context)
-        async with send, aclosing(pieces):
-            async for piece in pieces:
-                for sentence in splitter.feed(piece):
-                    await self._say(turn, sentence, send)
-            if rest := splitter.flush():
-                await self._say(turn, rest, send)
+        result = result.shifted(turn.start)
+        attempt.transcript = result.text.strip()
+        self._events.post(PartialTranscript(turn.number, attempt.transcript, result))
+        self._understood(turn, self._judged(turn, attempt), final=False)
+        user = self._state.user
+        if isinstance(user, Paused) and user.turn == turn.number:
+            self._judge_pause(turn)
+        await self._events.room()
 
-    async def _say(self, turn: _Turn, sentence: str, send: MemoryObjectSendStream[str]) -> None:
-        if turn.worded_at is None:
-            turn.worded_at = anyio.current_time()
-        turn.reply.append(sentence)
-        self._events.post(ReplyText(turn.number, sentence))
-        await send.send(sentence)
+    def _understood(self, turn: _Turn, heard: Heard, *, final: bool) -> None:
+        echo = heard.kind == "echo"
+        self._tell(Understood(turn.number, heard.n_words, final, self.clock, echo))
 
-    async def _speak(self, turn: _Turn, sentence: str) -> None:
-        speech = self._parts.tts.stream(sentence, dict(self._parts.voice_config))
-        async with aclosing(speech):
-            async for audio in speech:
-                if turn.sounded_at is None:
-                    turn.sounded_at = anyio.current_time()
-                    self._events.post(StateChanged(ConversationState.SPEAKING))
-                turn.audio_duration += audio.duration_seconds
-                if turn.spoken is not None:
-                    turn.spoken.append(audio)
-                self._events.post(ReplyAudio(turn.number, audio))
-                await self._events.room()
-        turn.heard.append(sentence)
-        self._events.post(SentenceSpoken(turn.number, sentence))
+    def _judged(self, turn: _Turn, attempt: _Attempt) -> Heard:
+        """What the words so far amount to, as against what the bot says meanwhile."""
+        policy, answering = self._parts.policy, self._state.answer
+        over, playout = False, self._last_playout
+        if answering is not None and answering.turn != turn.number:
+            over, playout = True, self._turns[answering.turn].attempt.answer.playout
+        said = ""
+        if playout is not None and policy.self_echo is not None:
+            now = anyio.current_time()
+            since = now - (self.clock - turn.start) + policy.pre_roll - _ECHO_LATENESS
+            said = playout.said_between(since, now)
+        # While the bot is silent, "yes" is an answer.
+        backchannels = policy.backchannels if over else frozenset[str]()
+        return judge(attempt.transcript, said, backchannels, policy.self_echo)
 
 
 async def _through(

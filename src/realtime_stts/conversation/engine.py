@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from math import inf
+from typing import Any, Literal
 
 import anyio
 
@@ -23,9 +24,14 @@ from ..protocols import (
     WebSocketAdapter,
 )
 from ._bus import InProcessEventBus
+from ._end_of_turn import AdaptiveEndOfTurn, EndOfTurnDetector
+from ._limits import SessionLimits
 from ._messages import (
+    BeginTurn,
     ChangeMode,
     Command,
+    CommitTurn,
+    Interrupt,
     MessageEncoder,
     Ping,
     Reset,
@@ -41,6 +47,8 @@ from .responders import Answer, EchoResponseGenerator, TemplateResponseGenerator
 __all__ = ["ConversationEngine"]
 
 _POLL = 0.01  # s; for adapters that answer "nothing yet" instead of waiting
+
+_FRAME = 0.02  # s of sound handed over at a time: the packet time of RTP audio (RFC 3551)
 
 _DetectorFactory = Callable[[], PauseDetector]
 
@@ -62,11 +70,22 @@ class ConversationEngine:
         pause_detector: A detector with a ``clone`` method, as those of this library have,
             or a function that makes one for each session. Default: Silero if the ``local``
             extra is installed, else the energy detector.
-        policy: When the user is taken to have finished.
+        policy: When the user is taken to have finished, and when to have taken the floor.
+        end_of_turn: Judges how long each pause may last; by default from the words, and None
+            keeps to the policy's silence.
+        limits: How long a session waits for whom.
         modes: Responders that a client may switch its session to, by name. Default:
             ``echo`` and ``template``.
         language: ISO 639-1, or None to let the engine detect it.
         voice_config: Passed to every synthesis.
+        partial_interval: Seconds of speech between two transcriptions of what has been said so
+            far, where the STT engine takes only whole clips; None transcribes once, at the end.
+        playout_lead: Seconds by which a sound may be handed over before its time; with
+            infinity, as soon as it is made. What is heard is counted as if the host plays
+            each sound when it gets it or the last one has ended.
+
+    Raises:
+        ValueError: ``playout_lead`` is negative.
     """
 
     def __init__(
@@ -78,9 +97,13 @@ class ConversationEngine:
         responder: ResponseGenerator | Answer | None = None,
         pause_detector: PauseDetector | _DetectorFactory | None = None,
         policy: TurnPolicy | None = None,
+        end_of_turn: EndOfTurnDetector | Literal["adaptive"] | None = "adaptive",
+        limits: SessionLimits | None = None,
         modes: Mapping[str, ResponseGenerator | Answer] | None = None,
         language: str | None = None,
         voice_config: Mapping[str, Any] | None = None,
+        partial_interval: float | None = 1.0,
+        playout_lead: float = 0.1,
     ) -> None:
         self.config_provider = config_provider
         self.stt_engine = stt
@@ -90,6 +113,12 @@ class ConversationEngine:
             pause_detector or _default_detector()
         )
         self.policy = policy or TurnPolicy()
+        self.limits = limits or SessionLimits()
+        self._end_of_turn = end_of_turn
+        self._partial_interval = partial_interval
+        if not playout_lead >= 0:
+            raise ValueError(f"playout_lead must not be negative, but is {playout_lead}")
+        self._playout_lead = playout_lead
         self._modes = {
             name: as_responder(mode) for name, mode in (modes or _default_modes()).items()
         }
@@ -151,6 +180,7 @@ class ConversationEngine:
         language: str | None = None,
         voice_config: Mapping[str, Any] | None = None,
         policy: TurnPolicy | None = None,
+        playout_lead: float | None = None,
     ) -> Session:
         """A new conversation, without any transport: push audio, iterate events.
 
@@ -158,6 +188,7 @@ class ConversationEngine:
             language: For this session, instead of the engine's.
             voice_config: For this session; its keys go over the engine's.
             policy: For this session, instead of the engine's.
+            playout_lead: For this session, instead of the engine's.
 
         Raises:
             ValueError: No STT or no TTS engine has been configured.
@@ -169,17 +200,28 @@ class ConversationEngine:
         stt_config = provider.get_stt_config() if provider else {}
         tts_config = provider.get_tts_config() if provider else {}
         conversation_config = provider.get_conversation_config() if provider else {}
+        policy = policy or self.policy
+        lead = self._playout_lead if playout_lead is None else playout_lead
+        end_of_turn = self._end_of_turn
         return Session(
             Parts(
-                stt=streaming_stt(self.stt_engine),
+                stt=streaming_stt(self.stt_engine, self._partial_interval),
                 tts=streaming_tts(self.tts_engine),
                 responder=streaming_responder(self.response_generator),
                 detector=_own_detector(self.pause_detector),
                 middleware=(*self._announcements(), *self._middleware),
-                policy=policy or self.policy,
+                policy=policy,
+                limits=self.limits,
+                end_of_turn=(
+                    AdaptiveEndOfTurn(policy.end_of_turn)
+                    if end_of_turn == "adaptive"
+                    else end_of_turn
+                ),
                 language=language or self._language or stt_config.get("language"),
                 voice_config={**tts_config, **(self._voice_config or {}), **(voice_config or {})},
                 max_history=conversation_config.get("max_history_length", 50),
+                playout_frame=None if lead == inf else _FRAME,
+                playout_lead=lead,
             )
         )
 
@@ -189,54 +231,54 @@ class ConversationEngine:
         """Hold one conversation over a client's connection, until either side ends it.
 
         Speaks the JSON messages of either protocol version. Commands that cannot be
-        understood are answered with an ``error`` and change nothing.
+        understood are answered with an ``error`` and change nothing. A client that takes no
+        message within ``limits.send`` counts as gone.
 
         Raises:
             ValueError: No STT or no TTS engine has been configured; the connection was not
                 accepted.
         """
-        session, encoder = self.session(), MessageEncoder(version)
-        client = websocket_adapter
-        await client.accept_connection()
+        # A client plays files: it gets each sentence as soon as there is one.
+        session = self.session(playout_lead=inf)
+        await websocket_adapter.accept_connection()
         self._n_running += 1
         try:
             async with session, anyio.create_task_group() as tasks:
-                await client.send_json(encoder.ready(self._ready_config()))
-                tasks.start_soon(self._obey, session, client, encoder, tasks.cancel_scope)
-                tasks.start_soon(_listen, session, client, encoder, tasks.cancel_scope)
+                client = _Client(
+                    websocket_adapter,
+                    MessageEncoder(version),
+                    self.limits.send,
+                    tasks.cancel_scope,
+                )
+                await client.send(client.encoder.ready(self._ready_config()))
+                tasks.start_soon(self._obey, session, client)
+                tasks.start_soon(_listen, session, client)
                 async for event in session:
-                    for message in encoder.encode(event):
-                        if client.is_connected:
-                            await client.send_json(message)
+                    for message in client.encoder.encode(event):
+                        await client.send(message)
         finally:
             self._n_running -= 1
-            if client.is_connected:
+            if websocket_adapter.is_connected:
                 with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
-                    await client.close(1000)
+                    await websocket_adapter.close(1000)
 
-    async def _obey(
-        self,
-        session: Session,
-        client: WebSocketAdapter,
-        encoder: MessageEncoder,
-        scope: anyio.CancelScope,
-    ) -> None:
-        while client.is_connected:
-            raw = await client.receive_command()
+    async def _obey(self, session: Session, client: _Client) -> None:
+        while client.adapter.is_connected:
+            raw = await client.adapter.receive_command()
             if raw is None:
                 await anyio.sleep(_POLL)
                 continue
             try:
                 command = parse_command(raw)
-                await client.send_json(self._carry_out(command, session, encoder))
-            except ValueError as exc:
-                await client.send_json(encoder.error(str(exc)))
+                await client.send(await self._carry_out(command, session, client.encoder))
+            except (ValueError, SessionClosedError) as exc:
+                await client.send(client.encoder.error(str(exc)))
                 continue
             if isinstance(command, Stop):
-                scope.cancel()
+                client.leave()
                 return
 
-    def _carry_out(
+    async def _carry_out(
         self, command: Command, session: Session, encoder: MessageEncoder
     ) -> dict[str, Any]:
         match command:
@@ -247,6 +289,15 @@ class ConversationEngine:
             case Reset():
                 session.clear_history()
                 return encoder.reset_complete()
+            case BeginTurn():
+                await session.begin_turn()
+                return encoder.turn_begun()
+            case CommitTurn():
+                await session.commit_turn()
+                return encoder.turn_committed()
+            case Interrupt():
+                await session.interrupt()
+                return encoder.interrupting()
             case ChangeMode(mode):
                 if mode not in self._modes:
                     known = ", ".join(self._modes)
@@ -254,11 +305,13 @@ class ConversationEngine:
                 session.answer_with(streaming_responder(self._modes[mode]))
                 return encoder.mode_changed(mode)
             case Statistics():
+                statistics = session.statistics
                 return encoder.statistics(
                     {
-                        "audio_seconds": session.clock,
-                        "total_exchanges": len(session.history),
-                        "turns_under_way": session.turns_under_way,
+                        "audio_seconds": statistics.audio_seconds,
+                        "total_exchanges": statistics.exchanges,
+                        "turns_under_way": statistics.turns_under_way,
+                        "dropped_turns": statistics.dropped_turns,
                     }
                 )
 
@@ -276,21 +329,48 @@ class ConversationEngine:
         }
 
 
-async def _listen(
-    session: Session, client: WebSocketAdapter, encoder: MessageEncoder, scope: anyio.CancelScope
-) -> None:
-    while client.is_connected:
-        audio = await client.receive_audio()
+class _Client:
+    """One client: messages to it go one at a time, and one that takes none counts as gone."""
+
+    def __init__(
+        self,
+        adapter: WebSocketAdapter,
+        encoder: MessageEncoder,
+        patience: float | None,
+        conversation: anyio.CancelScope,
+    ) -> None:
+        self.adapter, self.encoder = adapter, encoder
+        self._patience = patience
+        self._conversation = conversation
+        self._sending = anyio.Lock()
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Send it, if there is anybody to send it to."""
+        async with self._sending:
+            if self.adapter.is_connected:
+                with anyio.move_on_after(self._patience or inf):
+                    await self.adapter.send_json(message)
+                    return
+                self.leave()
+
+    def leave(self) -> None:
+        """The conversation is over."""
+        self._conversation.cancel()
+
+
+async def _listen(session: Session, client: _Client) -> None:
+    while client.adapter.is_connected:
+        audio = await client.adapter.receive_audio()
         if audio is None:
             await anyio.sleep(_POLL)
             continue
         try:
             await session.push(audio)
         except AudioFormatError as exc:
-            await client.send_json(encoder.error(str(exc)))
+            await client.send(client.encoder.error(str(exc)))
         except SessionClosedError:
             return
-    scope.cancel()
+    client.leave()
 
 
 class _Announce:

@@ -22,11 +22,24 @@ __all__ = [
     "CallableResponseGenerator",
     "EchoResponseGenerator",
     "TemplateResponseGenerator",
+    "Uninterruptible",
     "as_responder",
 ]
 
 Answer = Callable[[TranscriptionResult, ConversationContext], AsyncGenerator[str] | Awaitable[str]]
 """An async generator function of text pieces, or an async function that returns the text."""
+
+
+class Uninterruptible(str):
+    """A piece of an answer that the user hears out, whatever they say meanwhile.
+
+        yield "Your order is placed. "
+        yield Uninterruptible("This call is recorded.")
+
+    What they say over it is answered afterwards.
+    """
+
+    __slots__ = ()
 
 
 class _WholeAnswer:

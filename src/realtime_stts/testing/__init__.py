@@ -17,11 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtraError
 from ._audio import chunked, speech
+from ._cassette import Cassette, RecordingMiddleware
+from ._cassette_replay import CassetteMismatch
 from ._leaks import no_leaks
 from ._pauses import ScriptedPauseDetector
 from ._responder import ResponseCall, ScriptedResponseGenerator
 from ._script import Failure, ScriptExhausted
 from ._stt import ScriptedSTTEngine, STTCall
+from ._tone_reader import tone_text
+from ._tone_stt import ToneSTTEngine
+from ._tones import speak_tones, tone_spelling
 from ._tts import ScriptedTTSEngine, TTSCall
 from ._virtual_time import virtual_time
 
@@ -36,8 +41,11 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Cassette",
+    "CassetteMismatch",
     "Failure",
     "PauseDetectorSuite",
+    "RecordingMiddleware",
     "ResponseCall",
     "ResponseGeneratorSuite",
     "STTCall",
@@ -51,9 +59,13 @@ __all__ = [
     "StreamingTextToSpeechSuite",
     "TTSCall",
     "TextToSpeechSuite",
+    "ToneSTTEngine",
     "chunked",
     "no_leaks",
+    "speak_tones",
     "speech",
+    "tone_spelling",
+    "tone_text",
     "virtual_time",
 ]
 

@@ -13,9 +13,9 @@ from ..audio import AudioData
 from ..protocols import TranscriptionResult, TranscriptionSegment, TranscriptionWord
 from ._script import Failure, Model, Script, same_layout
 
-__all__ = ["STTCall", "ScriptedSTTEngine"]
+__all__ = ["CONFIDENCE", "STTCall", "ScriptedSTTEngine"]
 
-_CONFIDENCE = 0.9  # a script is sure of itself, but a probability of 1 invites special cases
+CONFIDENCE = 0.9  # a script is sure of itself, but a probability of 1 invites special cases
 
 
 @dataclass(slots=True)
@@ -139,11 +139,11 @@ def _result(
     return TranscriptionResult(
         text,
         language,
-        [TranscriptionSegment(text, 0.0, seconds, _CONFIDENCE)] if words else [],
-        _CONFIDENCE if words else None,
+        [TranscriptionSegment(text, 0.0, seconds, CONFIDENCE)] if words else [],
+        CONFIDENCE if words else None,
         partial,
         [
-            TranscriptionWord(word, start, end, _CONFIDENCE)
+            TranscriptionWord(word, start, end, CONFIDENCE)
             for word, (start, end) in zip(words, pairwise(edges), strict=True)
         ],
     )

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
-import numpy as np
 
 from ..audio import AudioData
 from ..protocols import SynthesisResult
 from ._audio import chunked
 from ._script import Failure, Model
+from ._tones import SECONDS_PER_CHARACTER, speak_tones
 
 __all__ = ["ScriptedTTSEngine", "TTSCall"]
 
@@ -31,10 +31,11 @@ class TTSCall:
 
 
 class ScriptedTTSEngine(Model):
-    """Speaks a tone for each character, so that length and content show in the audio.
+    """Speaks a tone for each character, so that the sound holds the text.
 
-    The same text in the same voice is always the same samples, and another text or voice
-    is other samples. White space is silent.
+    `tone_text` and a `ToneSTTEngine` read it again. The same text in the same voice is
+    always the same samples; another voice, or a text with another `tone_spelling`, is
+    other samples. White space is silent.
 
     Args:
         seconds_per_character: Pace at a ``speed_factor`` of 1.
@@ -51,7 +52,7 @@ class ScriptedTTSEngine(Model):
     def __init__(
         self,
         *,
-        seconds_per_character: float = 0.06,
+        seconds_per_character: float = SECONDS_PER_CHARACTER,
         latency: float = 0.1,
         real_time_factor: float = 0.1,
         chunk: float = 0.1,
@@ -118,12 +119,9 @@ class ScriptedTTSEngine(Model):
         speed = voice_config.get("speed_factor", 1.0)
         if not (isinstance(speed, int | float) and 0 < speed < math.inf):
             raise ValueError(f"speed_factor is a positive number, not {speed!r}")
-        # One more Hz for the next voice, five for the next character.
-        pitches = np.array(
-            [0 if c.isspace() else 300 + 5 * (ord(c) % 256) for c in text], np.float64
+        return speak_tones(
+            text,
+            self.sample_rate,
+            seconds_per_character=self.seconds_per_character / speed,
+            voice=self.voices.index(voice),
         )
-        pitches[pitches > 0] += self.voices.index(voice)
-        length = max(1, round(self.seconds_per_character / speed * self.sample_rate))
-        phase = np.cumsum(np.repeat(pitches, length)) * (2 * np.pi / self.sample_rate)
-        loud = np.repeat(pitches > 0, length)
-        return AudioData.from_samples(0.3 * loud * np.sin(phase), self.sample_rate)
