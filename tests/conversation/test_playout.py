@@ -264,6 +264,18 @@ def test_what_was_heard_is_whole_sentences_and_the_words_of_the_last() -> None:
     assert playout.heard(9.0) == "Good morning. The weather is fine today."
 
 
+def test_what_was_heard_is_what_was_spoken_and_not_how_it_was_written() -> None:
+    playout = Playout(None, inf)
+    playout.begin("See **[here](https://example.com/a/very/long/path)**.", "See here.")
+    playout.add(sound(1.0))
+    playout.end()
+    audio = playout.next()
+    assert audio is not None
+    assert playout.gave(audio, 0.0) == ["See **[here](https://example.com/a/very/long/path)**."]
+    assert playout.heard(0.6) == "See"
+    assert playout.heard(1.0) == "See here."
+
+
 def test_a_sentence_still_in_the_making_is_not_taken_for_heard() -> None:
     playout = Playout(0.02, 0.0)
     playout.begin("The weather is fine today, and tomorrow it will rain.")

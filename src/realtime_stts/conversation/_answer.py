@@ -180,7 +180,7 @@ class Answer:
         # Holding makes it later, so it is looked at again.
         while (ahead := self._ahead) > _MAX_AHEAD:  # noqa: ASYNC110
             await anyio.sleep(max(ahead - _MAX_AHEAD, 0.02))
-        self.playout.begin(sentence.text, interruptible=sentence.interruptible)
+        self.playout.begin(sentence.text, text, interruptible=sentence.interruptible)
         whole = False
         try:
             sounds = self.tts.stream(text, dict(self.voice_config))

@@ -31,6 +31,7 @@ class _Sentence:
     """Positions are samples since the answer began."""
 
     text: str
+    spoken: str  # the same without what no voice says
     start: int
     end: int | None = None  # None while it is being made
     whole: bool = True  # False: it was cut off in the making
@@ -62,9 +63,10 @@ class Playout:
 
     # -- making
 
-    def begin(self, text: str, *, interruptible: bool = True) -> None:
-        """The sound that follows is of this text."""
-        self._sentences.append(_Sentence(text, self._n_made, interruptible=interruptible))
+    def begin(self, text: str, spoken: str | None = None, *, interruptible: bool = True) -> None:
+        """The sound that follows is of this text, of which a voice says ``spoken``."""
+        said = text if spoken is None else spoken
+        self._sentences.append(_Sentence(text, said, self._n_made, interruptible=interruptible))
         self._tail, self._resampler = b"", None
 
     def add(self, audio: AudioData) -> None:
@@ -241,7 +243,7 @@ class Playout:
         return self._heard_until(now) / self._rate if self._rate else 0.0
 
     def heard(self, now: float) -> str:
-        """The text that has been heard: whole sentences, and of the last one its words."""
+        """The text that has been heard, as it was spoken; the last sentence up to a word."""
         return self._text_until(self._heard_until(now))
 
     def said_between(self, start: float, end: float) -> str:
@@ -264,11 +266,11 @@ class Playout:
             duration = (end - sentence.start) / self._rate
             known = sentence.end is not None and sentence.whole
             if not known:
-                duration = max(duration, _PACE * len(sentence.text))
+                duration = max(duration, _PACE * len(sentence.spoken))
             played = (position - sentence.start) / self._rate
             if known and played >= duration - _PLAYED:
                 played = duration
-            parts.append(heard_text(sentence.text, duration, played))
+            parts.append(heard_text(sentence.spoken, duration, played))
         return " ".join(filter(None, parts))
 
 
