@@ -25,8 +25,13 @@ from realtime_stts.protocols import (
     TranscriptionSegment,
     TranscriptionWord,
 )
-from realtime_stts.testing import ScriptedSTTEngine, chunked, no_leaks, virtual_time
-from realtime_stts.testing.suites import StreamingSpeechToTextSuite
+from realtime_stts.testing import (
+    ScriptedSTTEngine,
+    StreamingSpeechToTextSuite,
+    chunked,
+    no_leaks,
+    virtual_time,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -376,13 +381,11 @@ async def test_an_error_of_the_recogniser_comes_out_as_it_is(seconds: float) -> 
         await anyio.sleep(0.05)
         raise error
 
-    source = chunked(recording(seconds), 0.1, paced=True)
-    async with no_leaks():
+    async with no_leaks(), aclosing(chunked(recording(seconds), 0.1, paced=True)) as source:
         with pytest.raises(EngineError) as caught:
             await anext(incremental(transcribe, source))
+        rest = [chunk async for chunk in source]
     assert caught.value is error
-    assert anyio.current_time()
-    rest = [chunk async for chunk in source]
     assert bool(rest) is (seconds > 1.0), "the source was closed, which was not ours"
 
 
@@ -421,13 +424,11 @@ async def test_an_error_of_the_source_is_told_even_if_the_recogniser_fails_as_we
 
 async def test_closing_it_between_results_leaves_nothing_open() -> None:
     recogniser = Recogniser(spoken("and so on and on"))
-    source = chunked(recording(5.0), 0.1, paced=True)
-    async with no_leaks():
+    async with no_leaks(), aclosing(chunked(recording(5.0), 0.1, paced=True)) as source:
         results = incremental(recogniser.transcribe, source)
         await anext(results)
         await results.aclose()
-    assert await anext(source), "the source was closed, which was not ours"
-    await source.aclose()
+        assert await anext(source, None), "the source was closed, which was not ours"
 
 
 async def test_a_reader_cancelled_during_a_decode_cancels_it() -> None:

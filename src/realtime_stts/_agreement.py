@@ -131,11 +131,7 @@ def trimmed(state: Agreement, end: float, policy: TrimPolicy) -> Agreement:
         cut = next((i for i in range(n_committed) if words[i].end >= start), None)
     else:
         start = state.start
-        ends = [
-            i
-            for i, word in enumerate(state.committed)
-            if word.end > start and _SENTENCE_END.search(word.text)
-        ]
+        ends = [i for i, word in enumerate(state.committed) if _SENTENCE_END.search(word.text)]
         cut = ends[-2] if len(ends) > 1 else None
     if cut is not None:
         following = words[cut + 1].start if cut + 1 < len(words) else end

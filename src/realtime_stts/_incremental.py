@@ -185,12 +185,11 @@ class _Decode:
                     pass
             except Exception as exc:  # noqa: BLE001 - likewise
                 self.error = exc
-            superseded = sound.ended and sound.end > self.end
-            if superseded or self.error is not None:
+            if self.error is not None or (sound.ended and sound.end > self.end):
                 tasks.cancel_scope.cancel()
         if self.error is not None:
             raise self.error
-        if superseded:
+        if sound.ended and sound.end > self.end:
             self.result = None
 
 

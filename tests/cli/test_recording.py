@@ -16,10 +16,14 @@ from realtime_stts import (
     EngineError,
     Event,
     FinalTranscript,
+    Interrupted,
     PartialTranscript,
     ReplyAudio,
+    ReplyPaused,
+    ReplyResumed,
     ReplyText,
     SentenceSpoken,
+    SessionEnded,
     SpeechStarted,
     SpeechStopped,
     StateChanged,
@@ -28,17 +32,30 @@ from realtime_stts import (
     TurnFailed,
     TurnMetrics,
     TurnPolicy,
+    UserIdle,
 )
 from realtime_stts.cli._recording import Moment, Playout, Recording, Turn, event_fields, record
 
 RATE = 16_000
-METRICS = TurnMetrics(0.6, 0.1, 0.02, 0.03, 0.75, 2.0)
+METRICS = TurnMetrics(
+    end_of_turn_delay=0.6,
+    transcription_delay=0.1,
+    time_to_first_text=0.02,
+    tts_time_to_first_byte=0.03,
+    handover_delay=0.0,
+    time_to_first_audio=0.75,
+    audio_duration=2.0,
+)
 RESULT = TranscriptionResult("hello", "en", [], confidence=0.9)
 POLICY = TurnPolicy(end_of_turn=0.6)
 
 
 def tone(seconds: float, rate: int = RATE) -> AudioData:
     return AudioData.from_samples(np.full(round(seconds * rate), 0.5), rate)
+
+
+def play(playout: Playout, t: float, turn: int, audio: AudioData) -> None:
+    playout.tell(Moment(t, ReplyAudio(turn, audio)))
 
 
 def sounding(audio: AudioData) -> list[tuple[float, float]]:
@@ -58,41 +75,60 @@ def recorded(*events: Event, duration: float = 10.0, playout: Playout | None = N
 class TestPlayout:
     def test_a_sound_is_played_when_it_comes(self) -> None:
         playout = Playout()
-        playout.play(1.5, 1, tone(0.5))
+        play(playout, 1.5, 1, tone(0.5))
         assert sounding(playout.mixed(4.0)) == [(1.5, 2.0)]
 
     def test_one_that_comes_early_is_played_when_the_one_before_has_ended(self) -> None:
         playout = Playout()
-        playout.play(1.0, 1, tone(1.0))
-        playout.play(1.1, 1, tone(0.5))
+        play(playout, 1.0, 1, tone(1.0))
+        play(playout, 1.1, 1, tone(0.5))
         assert playout.end == 2.5
         assert sounding(playout.mixed(4.0)) == [(1.0, 2.5)]
 
     def test_one_that_comes_late_leaves_a_gap(self) -> None:
         playout = Playout()
-        playout.play(0.0, 1, tone(0.5))
-        playout.play(1.0, 1, tone(0.5))
+        play(playout, 0.0, 1, tone(0.5))
+        play(playout, 1.0, 1, tone(0.5))
         assert sounding(playout.mixed(2.0)) == [(0.0, 0.5), (1.0, 1.5)]
 
     def test_each_turn_has_its_span(self) -> None:
         playout = Playout()
-        playout.play(0.0, 1, tone(1.0))
-        playout.play(0.1, 1, tone(1.0))
-        playout.play(0.2, 2, tone(0.5))
-        assert playout.spans == {1: (0.0, 2.0), 2: (2.0, 2.5)}
+        play(playout, 0.0, 1, tone(1.0))
+        play(playout, 0.1, 1, tone(1.0))
+        play(playout, 0.2, 2, tone(0.5))
+        assert playout.spans == {1: [(0.0, 2.0)], 2: [(2.0, 2.5)]}
+
+    @pytest.mark.parametrize("news", [ReplyPaused(1, 1.6, 0.6), Interrupted(1, 1.6, "")])
+    def test_what_was_not_played_is_dropped(self, news: Event) -> None:
+        playout = Playout()
+        for _ in range(4):
+            play(playout, 1.0, 1, tone(0.5))
+        playout.tell(Moment(1.7, news))
+        assert playout.end == 1.7
+        assert sounding(playout.mixed(4.0)) == [(1.0, 1.7)]
+        play(playout, 3.0, 1, tone(0.5))
+        assert sounding(playout.mixed(4.0)) == [(1.0, 1.7), (3.0, 3.5)]
+        assert playout.spans == {1: [(1.0, 1.7), (3.0, 3.5)]}
+
+    def test_what_has_been_played_is_not(self) -> None:
+        playout = Playout()
+        play(playout, 1.0, 1, tone(0.5))
+        playout.tell(Moment(2.0, Interrupted(1, 2.0, "all of it")))
+        playout.tell(Moment(2.5, ReplyPaused(2, 2.5, 0.0)))
+        assert sounding(playout.mixed(4.0)) == [(1.0, 1.5)]
 
     def test_another_rate_is_resampled_to_the_first(self) -> None:
         playout = Playout()
-        playout.play(0.0, 1, tone(0.5, 24_000))
-        playout.play(1.0, 2, tone(0.5, 8_000))
+        play(playout, 0.0, 1, tone(0.5, 24_000))
+        play(playout, 1.0, 2, tone(0.5, 8_000))
         mixed = playout.mixed(2.0)
         assert mixed.sample_rate == 24_000
         assert sounding(mixed) == [(0.0, 0.5), (1.0, 1.5)]
 
     def test_what_lies_past_the_end_is_cut(self) -> None:
         playout = Playout()
-        playout.play(0.5, 1, tone(1.0))
-        playout.play(3.0, 1, tone(1.0))
+        play(playout, 0.5, 1, tone(1.0))
+        play(playout, 3.0, 1, tone(1.0))
         assert playout.mixed(1.0).duration_seconds == 1.0
 
     def test_a_bot_that_never_spoke_is_silent(self) -> None:
@@ -107,7 +143,7 @@ class TestPlayout:
         playout, t = Playout(), 0.0
         for gap, n_samples in sounds:
             t += gap
-            playout.play(t, 1, tone(n_samples / RATE))
+            play(playout, t, 1, tone(n_samples / RATE))
         total = sum(n_samples for _, n_samples in sounds)
         mixed = playout.mixed(playout.end + 1.0)
         # Runs begin on whole samples: each may cover at most one of the run before.
@@ -132,16 +168,27 @@ class TestRecord:
 
     def test_a_turn_has_all_that_was_told_of_it(self) -> None:
         playout = Playout()
-        playout.play(2.75, 1, tone(1.0))
+        play(playout, 2.75, 1, tone(1.0))
         call = recorded(
             SpeechStarted(1.0, 1.1),
             SpeechStopped(2.0, 2.3),
             FinalTranscript(1, "hello", RESULT),
-            TurnEnded(1, "hello", "Hi!", METRICS),
+            TurnEnded(1, "hello", "Hi!", METRICS, "Hi"),
             playout=playout,
         )
         assert call.turns == (
-            Turn(1, 1.0, 2.0, 0, "hello there", "hello", "Hi!", 2.75, 3.75, METRICS),
+            Turn(
+                1,
+                1.0,
+                2.0,
+                0,
+                "hello there",
+                "hello",
+                "Hi!",
+                "Hi",
+                ((2.75, 3.75),),
+                metrics=METRICS,
+            ),
         )
 
     def test_a_turn_that_failed_says_why(self) -> None:
@@ -153,7 +200,7 @@ class TestRecord:
 
     def test_stereo_has_the_caller_left_and_the_bot_right_at_the_better_rate(self) -> None:
         playout = Playout()
-        playout.play(1.0, 1, tone(0.5, 24_000))
+        play(playout, 1.0, 1, tone(0.5, 24_000))
         moments = [Moment(0.0, SpeechStarted(0.0, 0.1)), Moment(0.0, SpeechStopped(0.5, 0.6))]
         call = record(
             AudioData.concat([tone(0.5), AudioData.silence(1.5, RATE)]),
@@ -172,16 +219,19 @@ class TestRecord:
 
 
 @pytest.mark.parametrize(
-    ("reply_start", "latency"),
+    ("replies", "metrics", "latency"),
     [
-        pytest.param(2.76, 0.75, id="as measured: it was played when it was made"),
-        pytest.param(5.0, 3.0, id="as played: the bot was still speaking"),
-        pytest.param(None, None, id="none: there was no answer"),
+        pytest.param(((2.76, 6.0),), METRICS, 0.75, id="as the session measured it"),
+        pytest.param(((5.0, 6.0),), None, 3.0, id="as played: the turn failed afterwards"),
+        pytest.param((), METRICS, None, id="none: there was no answer"),
     ],
 )
-def test_the_latency_of_a_turn(reply_start: float | None, latency: float | None) -> None:
-    turn = Turn(1, 1.0, 2.0, reply_start=reply_start, reply_end=6.0, metrics=METRICS)
+def test_the_latency_of_a_turn(
+    replies: tuple[tuple[float, float], ...], metrics: TurnMetrics | None, latency: float | None
+) -> None:
+    turn = Turn(1, 1.0, 2.0, replies=replies, metrics=metrics)
     assert turn.latency == latency
+    assert turn.reply_end == (6.0 if replies else None)
 
 
 EVENTS: list[tuple[Event, dict[str, object]]] = [
@@ -196,19 +246,30 @@ EVENTS: list[tuple[Event, dict[str, object]]] = [
     (ReplyText(1, "Hi!"), {"turn": 1, "text": "Hi!"}),
     (ReplyAudio(1, AudioData.silence(0.5, RATE)), {"turn": 1, "duration": 0.5}),
     (SentenceSpoken(1, "Hi!"), {"turn": 1, "text": "Hi!"}),
+    (ReplyPaused(1, 5.0, 0.5), {"turn": 1, "at": 5.0, "played": 0.5}),
+    (ReplyResumed(1, 6.0, 0.5), {"turn": 1, "at": 6.0, "played": 0.5}),
+    (Interrupted(1, 6.0, "Hi"), {"turn": 1, "at": 6.0, "heard": "Hi"}),
+    (UserIdle(5.0, 35.0), {"since": 5.0, "at": 35.0}),
+    (SessionEnded("input ended"), {"reason": "input ended"}),
     (
         TurnEnded(1, "hello", "Hi!", METRICS),
         {
             "turn": 1,
             "transcript": "hello",
             "reply": "Hi!",
+            "heard": "",
+            "outcome": "answered",
             "metrics": {
                 "end_of_turn_delay": 0.6,
                 "transcription_delay": 0.1,
                 "time_to_first_text": 0.02,
                 "tts_time_to_first_byte": 0.03,
+                "handover_delay": 0.0,
                 "time_to_first_audio": 0.75,
+                "time_to_first_token": None,
                 "audio_duration": 2.0,
+                "playout": 0.0,
+                "interruptions": 0,
             },
         },
     ),

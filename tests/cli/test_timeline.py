@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -15,14 +16,22 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from realtime_stts import AudioData, TurnMetrics
-from realtime_stts.cli._recording import Recording, Turn
+from realtime_stts import (
+    AudioData,
+    Interrupted,
+    PartialTranscript,
+    ReplyPaused,
+    ReplyResumed,
+    TranscriptionResult,
+    TurnMetrics,
+)
+from realtime_stts.cli._recording import Moment, Recording, Turn
 from realtime_stts.cli._timeline import compose, draw_timeline, wrap
 
 RATE = 8_000
 
 
-def call(*turns: Turn, duration: float = 30.0) -> Recording:
+def call(*turns: Turn, duration: float = 30.0, moments: Sequence[Moment] = ()) -> Recording:
     """A recording that hums wherever a turn says that somebody speaks."""
 
     def side(spans: list[tuple[float, float]]) -> AudioData:
@@ -32,17 +41,25 @@ def call(*turns: Turn, duration: float = 30.0) -> Recording:
         return AudioData.from_samples(samples, RATE)
 
     speech = [(turn.start, turn.end) for turn in turns]
-    replies = [(t.reply_start, t.reply_end) for t in turns if t.reply_start and t.reply_end]
-    return Recording(side(speech), side(replies), tuple(speech), turns)
+    replies = [span for turn in turns for span in turn.replies]
+    return Recording(side(speech), side(replies), tuple(speech), turns, tuple(moments))
 
 
-def answered(number: int, start: float, heard: str = "what time is it", **values: object) -> Turn:
+def answered(
+    number: int,
+    start: float,
+    heard: str = "what time is it",
+    reply_start: float | None = None,
+    reply_end: float | None = None,
+    **values: object,
+) -> Turn:
     """A turn of a second, answered 0.7 s later for two seconds."""
+    begins = start + 1.7 if reply_start is None else reply_start
+    ends = start + 3.7 if reply_end is None else reply_end
     turn = {
         "said": "what time is it",
         "reply": "I carry no watch. But there is always time for a good talk.",
-        "reply_start": start + 1.7,
-        "reply_end": start + 3.7,
+        "replies": ((begins, ends),),
     } | values
     return Turn(number, start, start + 1.0, heard=heard, **turn)  # type: ignore[arg-type]
 
@@ -101,10 +118,9 @@ def test_a_turn_without_words_and_one_that_failed_say_so() -> None:
 
 
 def test_an_answer_that_waited_for_the_one_before_it_has_a_bracket_above() -> None:
-    metrics = TurnMetrics(0.6, 0.1, 0.0, 0.0, 0.7, 2.0)
-    first = answered(1, 1.0, reply_end=12.0, metrics=metrics)
-    second = answered(2, 4.0, reply_start=12.0, reply_end=14.0, metrics=metrics)
-    third = answered(3, 7.0, reply_start=14.0, reply_end=16.0, metrics=metrics)
+    first = answered(1, 1.0, reply_end=12.0, metrics=TurnMetrics(0.6, time_to_first_audio=0.7))
+    second = answered(2, 4.0, reply_start=12.0, reply_end=14.0)
+    third = answered(3, 7.0, reply_start=14.0, reply_end=16.0)
     figure = compose(call(first, second, third))
     heights = {
         text.get_text(): text.get_position()[1]
@@ -112,6 +128,45 @@ def test_an_answer_that_waited_for_the_one_before_it_has_a_bracket_above() -> No
         if text.get_text() in {"700 ms", "7.00 s", "6.00 s"}
     }
     assert heights["700 ms"] == heights["7.00 s"] < heights["6.00 s"]
+
+
+def test_an_answer_that_is_held_shows_the_gap_and_what_came_of_it() -> None:
+    first = answered(1, 1.0, replies=((2.7, 4.0), (5.0, 6.0)), spoken="All of it.")
+    cough = Turn(2, 3.5, 4.2, outcome="silent")
+    third = answered(3, 10.0, replies=((11.7, 13.0),), outcome="interrupted", spoken="I carry no")
+    moments = [
+        Moment(4.0, ReplyPaused(1, 4.0, 1.3)),
+        Moment(5.0, ReplyResumed(1, 5.0, 1.3)),
+        Moment(13.0, ReplyPaused(3, 13.0, 1.3)),
+        Moment(13.5, Interrupted(3, 13.5, "I carry no")),
+        Moment(20.0, Interrupted(9, 20.0, "")),
+    ]
+    figure = compose(call(first, cough, third, moments=moments))
+    hatched = [patch for patch in figure.axes[0].patches if patch.get_hatch()]
+    spans = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in hatched]
+    assert spans == [(4.0, 5.0), (13.0, 13.5), (20.0, 20.0)]
+    picture = written(figure)
+    assert "goes on after 1.00 s" in picture
+    assert "stops after 500 ms" in picture
+    assert "I carry no …" in picture
+    assert "(not heard: watch." in picture
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [("backchannel", "they listen"), ("echo", "heard itself"), ("short", "too short")],
+)
+def test_words_that_get_no_answer_say_why(outcome: str, words: str) -> None:
+    turn = Turn(1, 1.0, 2.0, heard="mm-hm", outcome=outcome)  # type: ignore[arg-type]
+    assert words in written(compose(call(turn)))
+
+
+def test_each_partial_transcript_is_a_dot_where_it_came() -> None:
+    result = TranscriptionResult("what", "en", [], partial=True)
+    moments = [Moment(t, PartialTranscript(1, "what", result)) for t in (1.2, 1.6)]
+    figure = compose(call(answered(1, 1.0), moments=moments))
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [list(line.get_xdata()) for line in dots] == [[1.2, 1.6]]
 
 
 def test_silence_can_be_drawn() -> None:

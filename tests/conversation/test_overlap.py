@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime_stts.conversation._overlap import BACKCHANNELS, Heard, judge, words_of
+from realtime_stts.conversation._overlap import BACKCHANNELS, Heard, agreed, judge, words_of
 
 SAID = "The weather in Paris is fine today."
 
@@ -52,3 +52,19 @@ def test_words_count_or_they_do_not(words: list[str], share: float) -> None:
     heard = judge(" ".join(words), SAID, None, share)
     assert (heard.kind == "words") == (heard.n_words > 0)
     assert heard.n_words in (0, len(words))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        ("", "hello", ""),
+        ("hello", "good", ""),
+        ("hello", "Hello, there", "hello"),
+        ("tell me a", "tell me the joke", "tell me"),
+        ("stop it", "stop", "stop"),
+    ],
+)
+def test_what_changes_from_one_partial_transcript_to_the_next_is_a_guess(
+    before: str, now: str, same: str
+) -> None:
+    assert agreed(before, now) == same

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import anyio
 
 from .. import __version__
-from ..errors import MissingExtraError
+from ..errors import AudioDeviceError, MissingExtraError
 from ._console import MISUSED, fail, one_line_errors, out, read_audio
 
 try:
@@ -38,6 +39,11 @@ SttOption = Annotated[
 TtsOption = Annotated[
     str, typer.Option("--tts", metavar="ENGINE", help="Text to speech; doctor lists the engines.")
 ]
+
+
+class _Mode(str, Enum):
+    template = "template"
+    echo = "echo"
 
 
 def _version(asked: bool) -> None:
@@ -188,19 +194,92 @@ def demo(
     """Hold a spoken conversation and look at every moment of it.
 
     A caller and a bot talk in real time: the bot hears when the caller
-    pauses, understands, answers and speaks. You read along.
+    pauses, understands, answers and speaks. Twice the caller speaks over
+    it: once it goes on, and once it stops. You read along.
 
     Then conversation.wav lets you listen, timeline.png shows who spoke when
     and how long each answer took, and events.jsonl holds all that happened.
     """
-    from ._demo import PHRASES, run_demo
+    from ._demo import PART, Line, run_demo
 
     if recording is not None and texts:
         raise fail("--input and --say exclude each other", MISUSED)
-    if not all(text.strip() for text in texts or PHRASES):
+    if not all(text.strip() for text in texts or ()):
         raise fail("--say needs some words", MISUSED)
-    if not run_demo(recording, texts or PHRASES, output_dir, stt=stt, tts=tts, fast=fast):
+    lines = [Line(text) for text in texts or ()] or PART
+    if not run_demo(recording, lines, output_dir, stt=stt, tts=tts, fast=fast):
         raise fail("at least one turn failed")
+
+
+@app.command(
+    epilog="[bold]Examples[/bold]\n\n"
+    "realtime-stts talk\n\n"
+    "realtime-stts talk --list-devices\n\n"
+    "realtime-stts talk --device headset --output-device headset\n\n"
+    "realtime-stts talk --push-to-talk --mode echo"
+)
+@one_line_errors()
+def talk(
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEVICE",
+            help="The microphone: its number, or words of its name. "
+            "[dim]Default: the system's.[/dim]",
+        ),
+    ] = None,
+    output_device: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="The loudspeaker, likewise.")
+    ] = None,
+    list_devices: Annotated[
+        bool, typer.Option("--list-devices", help="List the devices instead.")
+    ] = False,
+    push_to_talk: Annotated[
+        bool, typer.Option("--push-to-talk", help="Let Enter begin and end your turns.")
+    ] = False,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Keep what was said and heard in files there."),
+    ] = None,
+    mode: Annotated[_Mode, typer.Option(help="How the bot answers.")] = _Mode.template,
+    stt: SttOption = "pocketsphinx",
+    tts: TtsOption = "espeak",
+) -> None:
+    """Talk with a bot: you speak, it listens and answers aloud.
+
+    You see how loud the microphone is, what is understood while you speak,
+    and how long each answer took. Speak over the bot, and it stops.
+
+    Needs a microphone, a loudspeaker and their extra:
+    pip install "realtime-stts\\[microphone]"
+    """
+    from ._talk import Settings, device_table, run_talk
+
+    if list_devices:
+        from ..integrations.microphone import devices
+
+        found = devices()
+        out.print(device_table(found) if found else "this machine has no sound device")
+        return
+    settings = Settings(
+        stt=stt,
+        tts=tts,
+        mode=mode.value,
+        microphone=_device(device),
+        speaker=_device(output_device),
+        push_to_talk=push_to_talk,
+        output_dir=output_dir,
+    )
+    try:
+        run_talk(settings)
+    except AudioDeviceError as exc:
+        way_out = "choose one by --device or --output-device" if exc.found else "plug one in"
+        raise fail(f"{exc}; {way_out}, or try realtime-stts demo, which needs none") from exc
+
+
+def _device(name: str | None) -> int | str | None:
+    """A device by its index, if it looks like one."""
+    return int(name) if name is not None and name.isdecimal() else name
 
 
 @app.command()

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from ..audio import AudioData
 from ..conversation import (
     FinalTranscript,
-    ReplyAudio,
     Session,
     StateChanged,
     TurnPolicy,
@@ -38,10 +37,11 @@ _BREATH = 0.6  # s between the bot's last sound and the caller's next
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """What the caller says; ``text`` is None where nobody knows the words."""
+    """What the caller says; ``text`` is None where nobody knows the words, and "" if none."""
 
     audio: AudioData  # mono, at the line's rate
     text: str | None = None
+    over: float | None = None  # s after the bot began to speak, over it; None: when it has ended
 
 
 class Call:
@@ -71,9 +71,10 @@ class Call:
         self._playout = Playout()
         self._moments: list[Moment] = []
         self._began = 0.0
+        self._said_at = -_PATIENCE  # s of line; the end of the latest phrase
 
     async def hold(self, phrases: Sequence[Phrase]) -> Recording:
-        """Say the phrases, hear each answer out, and return what both sides heard."""
+        """Say the phrases, hear out what is not spoken over, and return what both heard."""
         self._began = anyio.current_time()
         async with self._session, anyio.create_task_group() as tasks:
             tasks.start_soon(self._talk, phrases)
@@ -84,8 +85,7 @@ class Call:
                         self._state = state
                     case FinalTranscript(turn):
                         self._phrases[turn] = self._n_phrases - 1
-                    case ReplyAudio(turn, audio):
-                        self._playout.play(moment.t, turn, audio)
+                self._playout.tell(moment)
                 self._moments.append(moment)
                 self._told(moment, self._phrase)
         caller = AudioData(np.concatenate(self._sent).tobytes(), LINE_RATE)
@@ -99,20 +99,32 @@ class Call:
 
     async def _talk(self, phrases: Sequence[Phrase]) -> None:
         await self._send(AudioData.silence(_LEAD_IN, LINE_RATE))
-        for self._phrase in phrases:
-            self._n_phrases += 1
-            await self._send(self._phrase.audio)
-            end = self._clock
-            while self._clock < end + _PATIENCE or not self._answered:
+        for phrase in phrases:
+            while not self._may_speak(phrase.over):
                 await self._send(AudioData.silence(1 / _PACKETS, LINE_RATE))
+            self._phrase = phrase
+            self._n_phrases += 1
+            await self._send(phrase.audio)
+            self._said_at = self._clock
+        while not self._answered:
+            await self._send(AudioData.silence(1 / _PACKETS, LINE_RATE))
         await self._session.end_input()
+
+    def _may_speak(self, over: float | None) -> bool:
+        """Whether the bot has answered, or has spoken as long as the caller listens to it."""
+        if over is None or self._answered:
+            return self._answered
+        spans = [span for spans in self._playout.spans.values() for span in spans]
+        begun = [start for start, _ in spans if start > self._said_at]
+        return bool(begun) and self._clock >= begun[0] + over
 
     @property
     def _answered(self) -> bool:
         return (
-            self._state is ConversationState.LISTENING
+            self._clock >= self._said_at + _PATIENCE
+            and self._state is ConversationState.LISTENING
             and self._session.turns_under_way == 0
-            and self._clock >= self._playout.end + _BREATH
+            and (not self._playout.spans or self._clock >= self._playout.end + _BREATH)
         )
 
     async def _send(self, audio: AudioData) -> None:

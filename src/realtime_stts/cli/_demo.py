@@ -15,13 +15,13 @@ from ..conversation import ConversationEngine, TemplateResponseGenerator, TurnPo
 from ..engines import load_pause_detector, load_stt, load_tts
 from ..testing import virtual_time
 from ._call import Call, Phrase
-from ._caller import CALLER_VOICE, PHRASES, rehearse, replay
+from ._caller import CALLER_VOICE, PART, Line, rehearse, replay
 from ._console import err, out
-from ._recording import Recording, Turn, event_fields
+from ._recording import Recording, event_fields
 from ._screen import Screen, latency_table, same_words
 from ._timeline import draw_timeline
 
-__all__ = ["FILES", "PHRASES", "run_demo"]
+__all__ = ["FILES", "PART", "Line", "run_demo"]
 
 FILES = {
     "conversation.wav": "stereo: caller left, bot right",
@@ -36,7 +36,7 @@ _FAST = "fast: nobody waits, and little of the computing is in the times"
 
 def run_demo(
     recording: Path | None,
-    texts: Sequence[str],
+    lines: Sequence[Line],
     output_dir: Path,
     *,
     stt: str,
@@ -46,8 +46,8 @@ def run_demo(
     """Hold the conversation and write its files; return whether no turn failed.
 
     Args:
-        recording: A person's voice; None lets eSpeak say the texts.
-        texts: What eSpeak says, then.
+        recording: A person's voice; None lets eSpeak say the lines.
+        lines: What eSpeak says, then.
         output_dir: Where the files go. They appear together, once all is done.
         stt: The name of the engine that listens.
         tts: And of the one that answers.
@@ -59,22 +59,23 @@ def run_demo(
     """
     recorded = None if recording is None else replay(recording)
     if recorded is not None:
-        texts = ()
+        lines = ()
     with _staged(output_dir) as stage:
         options = virtual_time()[1] if fast else {}
-        converse = partial(_converse, recorded, texts, stt, tts, fast)
+        converse = partial(_converse, recorded, lines, stt, tts, fast)
         call = anyio.run(converse, backend_options=options)
         _write(call, stage, _subtitle(stt, tts, fast=fast))
-    _summarise(call, texts, output_dir)
+    _summarise(call, [line.text for line in lines if line.words], output_dir)
     return all(turn.error is None for turn in call.turns)
 
 
 async def _converse(
-    recorded: Phrase | None, texts: Sequence[str], stt: str, tts: str, fast: bool
+    recorded: Phrase | None, lines: Sequence[Line], stt: str, tts: str, fast: bool
 ) -> Recording:
     policy = TurnPolicy()
+    texts = [line.text for line in lines if line.words]
     # PocketSphinx understands little of eSpeak, unless it knows what may be said.
-    hints = {"phrases": [*texts]} if texts and _is_pocketsphinx(stt) else {}
+    hints = {"phrases": texts} if texts and _is_pocketsphinx(stt) else {}
     async with AsyncExitStack() as engines:
         with err.status("loading the engines"):
             detector = load_pause_detector("silero")
@@ -84,7 +85,7 @@ async def _converse(
             await voice.warmup()
             if recorded is None:
                 async with load_tts("espeak") as caller:
-                    phrases = await rehearse(caller, texts)
+                    phrases = await rehearse(caller, lines)
             else:
                 phrases = [recorded]
         engine = ConversationEngine(
@@ -94,26 +95,29 @@ async def _converse(
             pause_detector=detector,
             policy=policy,
         )
-        _introduce(recorded, texts, stt, tts, fast)
+        _introduce(recorded, lines, stt, tts, fast)
         with Screen(out) as screen:
             return await Call(engine.session(), policy, screen.show).hold(phrases)
 
 
 def _introduce(
-    recorded: Phrase | None, texts: Sequence[str], stt: str, tts: str, fast: bool
+    recorded: Phrase | None, lines: Sequence[Line], stt: str, tts: str, fast: bool
 ) -> None:
     if recorded is None:
-        caller = (
-            f"A caller (espeak, {CALLER_VOICE['voice_id']}) says {_count(len(texts), 'phrase')}"
-        )
+        n_phrases = sum(line.words for line in lines)
+        n_over = sum(line.over is not None for line in lines)
+        caller = f"A caller (espeak, {CALLER_VOICE['voice_id']}) says {_count(n_phrases, 'phrase')}"
         note = "PocketSphinx listens for these phrases and no others."
     else:
+        n_over = 0
         caller = f"A recording of {recorded.audio.duration_seconds:.0f} s is played"
         note = (
             "PocketSphinx is a recogniser of the 2000s with a small model: of free speech "
             "expect some words right and many wrong."
         )
     _tell(f"{caller} to a bot that hears with {stt} and speaks with {tts}.")
+    if n_over:
+        _tell(f"{_count(n_over, 'time')} the caller speaks while the bot does.")
     if _is_pocketsphinx(stt):
         _tell(note)
     if fast:
@@ -136,9 +140,12 @@ def _tell(text: str) -> None:
 def _subtitle(stt: str, tts: str, *, fast: bool) -> str:
     parts = [
         f"{stt} hears, {tts} speaks",
-        "shaded: speech as silero detects it; the wait is counted from where it ends",
+        "shaded: speech as silero detects it",
+        "waits: from where it ends",
+        "dots: partial transcripts",
+        "hatched: the bot is held",
     ]
-    return "   ·   ".join([*parts, _FAST] if fast else parts)
+    return "   ·   ".join([*parts, "without waiting"] if fast else parts)
 
 
 def _write(call: Recording, stage: Path, subtitle: str) -> None:
@@ -164,28 +171,16 @@ def _summarise(call: Recording, texts: Sequence[str], output_dir: Path) -> None:
         out.print(latency_table(metrics))
     if texts:
         heard: dict[int, list[str]] = {}  # a pause may have made two turns of one phrase
+        said: dict[int, str] = {}
         for turn in call.turns:
-            if turn.phrase is not None:
+            if turn.phrase is not None and turn.said:
+                said[turn.phrase] = turn.said
                 heard.setdefault(turn.phrase, []).append(turn.heard)
-        n_right = sum(same_words(texts[n], " ".join(words)) for n, words in heard.items())
-        _tell(f"heard {n_right} of {len(texts)} phrases right")
-    n_late = sum(_waited(turn) > 0.1 for turn in call.turns)
-    if n_late:
-        answers = "1 answer was" if n_late == 1 else f"{n_late} answers were"
-        _tell(
-            f"{answers} heard later than made: the bot was still speaking, or this machine "
-            "could not keep up; the timeline shows the whole wait"
-        )
+        n_right = sum(same_words(said[n], " ".join(words)) for n, words in heard.items())
+        _tell(f"heard {n_right} of {_count(len(texts), 'phrase')} right")
     _tell(f"{call.duration:.1f} s of conversation:")
     for name, content in FILES.items():
         _tell(f"  {output_dir / name}  ({content})")
-
-
-def _waited(turn: Turn) -> float:
-    """Seconds from an answer's first sound until it was played."""
-    if turn.latency is None or turn.metrics is None or turn.metrics.time_to_first_audio is None:
-        return 0.0
-    return turn.latency - turn.metrics.time_to_first_audio
 
 
 @contextmanager

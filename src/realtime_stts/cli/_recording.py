@@ -34,12 +34,12 @@ from ..conversation import (
     TurnPolicy,
     UserIdle,
 )
-from ..conversation._events import InputEnded, ListenTo, UserTurnEnded
+from ..conversation._events import InputEnded, ListenTo, Outcome, UserTurnEnded
 from ..conversation._turns import TurnState, step
 
 __all__ = ["Moment", "Playout", "Recording", "Turn", "event_fields", "record"]
 
-_TOLERANCE = 0.02  # s; a packet of the line, which is the clock of this timeline
+_ROUNDING = 1e-6  # s; far under a sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +61,29 @@ class Turn:
     said: str | None = None  # its words; None where nobody knows
     heard: str = ""
     reply: str = ""
-    reply_start: float | None = None  # the bot's first sound
-    reply_end: float | None = None
+    spoken: str = ""  # what was heard of it
+    replies: tuple[tuple[float, float], ...] = ()  # when the bot was heard; a hold divides it
+    outcome: Outcome = "answered"
     metrics: TurnMetrics | None = None
     error: str | None = None
 
     @property
-    def latency(self) -> float | None:
-        """From the caller's last sound to the bot's first; None if there was none.
+    def reply_start(self) -> float | None:
+        """The bot's first sound."""
+        return self.replies[0][0] if self.replies else None
 
-        It is what the session measured, unless the sound was played later than it was
-        made: the bot was still speaking, or this machine did not keep up.
-        """
+    @property
+    def reply_end(self) -> float | None:
+        """And its last."""
+        return self.replies[-1][1] if self.replies else None
+
+    @property
+    def latency(self) -> float | None:
+        """From the caller's last sound to the bot's first; None if there was none."""
         if self.reply_start is None:
             return None
-        played = self.reply_start - self.end
-        made = self.metrics.time_to_first_audio if self.metrics else None
-        return played if made is None or abs(played - made) > _TOLERANCE else made
+        measured = self.metrics.time_to_first_audio if self.metrics else None
+        return self.reply_start - self.end if measured is None else measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,28 +119,57 @@ class Playout:
     """The bot's loudspeaker: each sound is played when it comes or the last one has ended."""
 
     end: float = 0.0  # of the last sound
-    spans: dict[int, tuple[float, float]] = field(default_factory=dict)  # of each turn's reply
-    _runs: list[tuple[float, list[AudioData]]] = field(default_factory=list)
+    spans: dict[int, list[tuple[float, float]]] = field(default_factory=dict)  # of each reply
+    _sounds: list[tuple[float, AudioData]] = field(default_factory=list)
 
-    def play(self, t: float, turn: int, audio: AudioData) -> None:
-        """A sound of that turn's reply has come at ``t``."""
+    def tell(self, moment: Moment) -> None:
+        """Play what comes, and drop what is not to be heard any more."""
+        match moment.event:
+            case ReplyAudio(turn, audio):
+                self._play(moment.t, turn, audio.mono().converted())
+            case ReplyPaused(turn) | Interrupted(turn):
+                self._drop(moment.t, turn)
+
+    def _play(self, t: float, turn: int, audio: AudioData) -> None:
         start = max(self.end, t)
-        if start > self.end or not self._runs:
-            self._runs.append((start, []))
-        # What is played without a break is resampled as one piece: no seams.
-        self._runs[-1][1].append(audio.mono().converted())
+        spans = self.spans.setdefault(turn, [])
+        if start > self.end or not spans:
+            spans.append((start, start))
         self.end = start + audio.duration_seconds
-        self.spans[turn] = (self.spans.get(turn, (start, start))[0], self.end)
+        spans[-1] = (spans[-1][0], self.end)
+        self._sounds.append((start, audio))
+
+    def _drop(self, t: float, turn: int) -> None:
+        while self._sounds and self.end > t:
+            start, audio = self._sounds.pop()
+            if start < t:
+                self._sounds.append((start, audio.sliced(0.0, t - start)))
+                break
+            self.end = start
+        self.end = min(self.end, t)
+        spans = [(start, min(end, t)) for start, end in self.spans.get(turn, []) if start < t]
+        self.spans[turn] = spans
 
     def mixed(self, duration: float) -> AudioData:
         """The loudspeaker's whole channel, silence included, at the first reply's rate."""
-        rate = self._runs[0][1][0].sample_rate if self._runs else 16_000
+        rate = self._sounds[0][1].sample_rate if self._sounds else 16_000
         channel = np.zeros(round(duration * rate), np.float32)
-        for start, chunks in self._runs:
+        for start, chunks in self._runs():
             sound = AudioData.concat(chunks).resampled(rate).samples[:, 0]
             room = channel[round(start * rate) :]
             room[: len(sound)] = sound[: len(room)]
         return AudioData.from_samples(channel, rate)
+
+    def _runs(self) -> list[tuple[float, list[AudioData]]]:
+        """What was played without a break is one piece, and resampled as one: no seams."""
+        runs: list[tuple[float, list[AudioData]]] = []
+        end = 0.0
+        for start, audio in self._sounds:
+            if not runs or start > end + _ROUNDING:
+                runs.append((start, []))
+            runs[-1][1].append(audio)
+            end = start + audio.duration_seconds
+        return runs
 
 
 def record(
@@ -162,14 +197,16 @@ def record(
     }
     for number, phrase in phrases.items():
         turns[number] = replace(turns[number], phrase=phrase, said=texts[phrase])
-    for number, (start, end) in playout.spans.items():
-        turns[number] = replace(turns[number], reply_start=start, reply_end=end)
+    for number, spans in playout.spans.items():
+        turns[number] = replace(turns[number], replies=tuple(spans))
     for event in events:
         match event:
             case FinalTranscript(number, text):
                 turns[number] = replace(turns[number], heard=text)
-            case TurnEnded(number, _, reply, metrics):
-                turns[number] = replace(turns[number], reply=reply, metrics=metrics)
+            case TurnEnded(number, _, reply, metrics, spoken, outcome):
+                turns[number] = replace(
+                    turns[number], reply=reply, metrics=metrics, spoken=spoken, outcome=outcome
+                )
             case TurnFailed(number, error):
                 turns[number] = replace(turns[number], error=str(error))
     return Recording(
@@ -186,7 +223,7 @@ def _spoken(
 ) -> Iterable[tuple[int, float, float]]:
     """Each turn's number and span, decided once more by the machine that decided it live."""
     # The answers' order is not asked for here: let all of them wait.
-    policy = replace(policy, pre_roll=0.0, max_waiting=len([*events]) + 1)
+    policy = replace(policy, pre_roll=0.0, max_waiting=len([*events]) + 1, idle_after=None)
     signals = [event for event in events if isinstance(event, SpeechStarted | SpeechStopped)]
     state, starts = TurnState(), dict[int, float]()
     for signal in (*signals, InputEnded(duration)):

@@ -7,7 +7,7 @@ from statistics import median
 from types import TracebackType
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +15,10 @@ from typing_extensions import Self
 
 from ..conversation import (
     FinalTranscript,
+    Interrupted,
     PartialTranscript,
+    ReplyPaused,
+    ReplyResumed,
     ReplyText,
     SpeechStarted,
     StateChanged,
@@ -38,8 +41,16 @@ _PARTS = {
     "transcription_delay": "transcription",
     "time_to_first_text": "answer",
     "tts_time_to_first_byte": "voice",
+    "handover_delay": "handover",
 }
 _WHOLE = "time_to_first_audio"
+
+# Why a turn that has words gets no answer.
+_NO_ANSWER = {
+    "backchannel": "taken for a backchannel: the bot goes on",
+    "echo": "taken for the bot's own voice",
+    "short": "too short for a turn",
+}
 
 
 class Screen:
@@ -49,6 +60,8 @@ class Screen:
         self._console = console
         # Without a refresh thread: every change comes with an event.
         self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._moment = Text()
+        self._meter: Text | None = None
         self._answering = 0  # the turn whose answer was printed last
 
     def __enter__(self) -> Self:
@@ -64,8 +77,8 @@ class Screen:
     ) -> None:
         self._live.stop()
 
-    def show(self, moment: Moment, phrase: Phrase | None) -> None:
-        """Show what has just happened; ``phrase`` is the caller's latest."""
+    def show(self, moment: Moment, phrase: Phrase | None = None) -> None:
+        """Show what has just happened; ``phrase`` is the caller's latest, if it is known."""
         match moment.event:
             case SpeechStarted():
                 self._now(_line("", "caller", _CALLER, "…"))
@@ -78,18 +91,44 @@ class Screen:
             case ReplyText(turn, text):
                 self._print(_line("", "" if turn == self._answering else "bot", _BOT, text))
                 self._answering = turn
-            case StateChanged(ConversationState.SPEAKING):
+            case StateChanged(ConversationState.SPEAKING) | ReplyResumed():
                 self._now(Text(f"{_INDENT}the bot speaks", _FAINT))
+            case StateChanged(ConversationState.LISTENING):
+                self._now(Text())
+            case ReplyPaused():
+                self._now(Text(f"{_INDENT}the bot holds on and listens", _FAINT))
+            case Interrupted(heard=heard):
+                self._note(f"interrupted; heard of it: {heard}" if heard else "interrupted")
+            case TurnEnded(outcome=outcome) if outcome in _NO_ANSWER:
+                self._note(_NO_ANSWER[outcome])
             case TurnEnded(metrics=metrics) if metrics.time_to_first_audio is not None:
-                self._print(Text(_INDENT + _where_the_time_went(metrics), _FAINT))
+                self._note(_where_the_time_went(metrics))
             case TurnFailed(turn, error, request_id):
                 self._print(_line(turn, "failed", _BAD, f"{error} (request {request_id})"))
 
+    def measure(self, meter: Text) -> None:
+        """Show how loud the caller is, under all else; only on a terminal."""
+        self._meter = meter
+        self._refresh()
+
+    def prompt(self, text: str) -> None:
+        """Say what can be done now; only on a terminal."""
+        self._now(Text(_INDENT + text, _FAINT))
+
     def _now(self, line: Text) -> None:
         """Replace the line that stands for this moment."""
+        self._moment = line
+        self._refresh()
+
+    def _refresh(self) -> None:
         if self._live.is_started:
-            line.truncate(self._console.width - 1, overflow="ellipsis")
-            self._live.update(line, refresh=True)
+            lines = [self._moment, *([self._meter] if self._meter else [])]
+            for line in lines:
+                line.truncate(self._console.width - 1, overflow="ellipsis")
+            self._live.update(Group(*lines), refresh=True)
+
+    def _note(self, text: str) -> None:
+        self._print(Text(_INDENT + text, _FAINT))
 
     def _print(self, line: Text) -> None:
         self._console.print(line, soft_wrap=True)

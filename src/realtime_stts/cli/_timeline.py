@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio import AudioData
+from ..conversation import Interrupted, PartialTranscript, ReplyPaused, ReplyResumed
 from ..errors import MissingExtraError
 from ._recording import Recording, Turn
 
@@ -38,7 +40,7 @@ _PER_SECOND = 25  # px; with fewer, a short turn's words have no room
 _GAP = 14  # px between two labels
 
 # Colours that stay apart for colour-blind eyes (after Okabe and Ito, 2008).
-_CALLER, _BOT, _WAIT = "#0072B2", "#C2570C", "#7B2D8B"
+_CALLER, _BOT, _WAIT, _STOP = "#0072B2", "#C2570C", "#7B2D8B", "#B3261E"
 _INK, _FAINT, _RULE = "#1F2933", "#66727F", "#C9D0D8"
 
 # What stands where, as fractions of the drawing's height.
@@ -79,6 +81,8 @@ def compose(recording: Recording, subtitle: str = "") -> Figure:
     peak = max(float(np.abs(s.samples).max(initial=0)) for s in (recording.caller, recording.bot))
     page.lane("Caller", _CALLER_LANE, _CALLER, recording.caller, recording.speech, peak)
     page.lane("Bot", _BOT_LANE, _BOT, recording.bot, _replies(turns), peak)
+    page.partials(recording)
+    page.holds(_holds(recording))
     page.numbers(turns)
     waits_top = page.waits(turns)
     page.words([(turn.start, _understood(turn)) for turn in turns], _CALLER_WORDS, waits_top)
@@ -117,16 +121,47 @@ def _duration(seconds: float) -> str:
 
 
 def _replies(turns: Iterable[Turn]) -> list[Span]:
-    return [
-        (turn.reply_start, turn.reply_end)
-        for turn in turns
-        if turn.reply_start is not None and turn.reply_end is not None
-    ]
+    return [span for turn in turns for span in turn.replies]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """A time in which the bot was silent because the caller spoke over it."""
+
+    start: float
+    end: float
+    stopped: bool  # for good
+
+
+def _holds(recording: Recording) -> list[_Hold]:
+    holds: list[_Hold] = []
+    since: dict[int, float] = {}
+    for moment in recording.moments:
+        match moment.event:
+            case ReplyPaused(turn):
+                since[turn] = moment.t
+            case ReplyResumed(turn):
+                holds.append(_Hold(since.pop(turn, moment.t), moment.t, stopped=False))
+            case Interrupted(turn):
+                holds.append(_Hold(since.pop(turn, moment.t), moment.t, stopped=True))
+    return holds
+
+
+_NO_ANSWER = {
+    "silent": "(no words)",
+    "backchannel": "(no turn: it only says that they listen)",
+    "echo": "(no turn: the bot heard itself)",
+    "short": "(too short for a turn)",
+}
 
 
 def _understood(turn: Turn) -> list[Paragraph]:
-    paragraphs = [(turn.heard, _CALLER)] if turn.heard else [("(no words)", _FAINT)]
-    if turn.said not in (None, turn.heard):
+    paragraphs = [(turn.heard, _CALLER)] if turn.heard else []
+    if turn.outcome in _NO_ANSWER:
+        paragraphs.append((_NO_ANSWER[turn.outcome], _FAINT))
+    elif not turn.heard:
+        paragraphs.append(("(no words)", _FAINT))
+    if turn.said and turn.said != turn.heard:
         paragraphs.append((f"(said: {turn.said})", _FAINT))
     if turn.error is not None:
         paragraphs.append((f"(failed: {turn.error})", _INK))
@@ -134,7 +169,16 @@ def _understood(turn: Turn) -> list[Paragraph]:
 
 
 def _answers(turns: Iterable[Turn]) -> list[tuple[float, list[Paragraph]]]:
-    answers = [(t.reply_start, [(t.reply, _BOT)]) for t in turns if t.reply_start is not None]
+    answers = []
+    for turn in turns:
+        if turn.reply_start is None:
+            continue
+        if turn.outcome == "interrupted":
+            rest = turn.reply.removeprefix(turn.spoken).strip()
+            paragraphs = [(f"{turn.spoken} …", _BOT), (f"(not heard: {rest})", _FAINT)]
+        else:
+            paragraphs = [(turn.reply, _BOT)]
+        answers.append((turn.reply_start, paragraphs))
     return sorted(answers)
 
 
@@ -217,6 +261,27 @@ class _Page:
                 style = {"color": _CALLER, "size": 12, "weight": "bold"}
                 self._text(turn.start, _CALLER_LANE[1] + 0.01, f"{turn.number}", **style)
                 free = turn.start + 24 / self._per_second
+
+    def partials(self, recording: Recording) -> None:
+        """A dot for each partial transcript, where the host had it."""
+        times = [m.t for m in recording.moments if isinstance(m.event, PartialTranscript)]
+        bottom = _CALLER_LANE[0] + 0.012
+        self._axes.plot(times, [bottom] * len(times), "o", color=_CALLER, markersize=3.5)
+
+    def holds(self, holds: Iterable[_Hold]) -> None:
+        """Where the bot was held: a hatched gap, and what came of it."""
+        bottom, top = _BOT_LANE
+        for hold in holds:
+            color, what = (_STOP, "stops") if hold.stopped else (_BOT, "goes on")
+            corner, size = (hold.start, bottom), (hold.end - hold.start, top - bottom)
+            gap = Rectangle(corner, *size, facecolor="none", edgecolor=color, lw=0.0, alpha=0.45)
+            gap.set_hatch("////")
+            self._axes.add_patch(gap)
+            self._axes.plot([hold.end] * 2, [bottom, top], color=color, linewidth=1.4)
+            label = f"{what} after {_duration(hold.end - hold.start)}"
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
+            place = {"x": hold.end + 5 / self._per_second, "y": bottom + 0.012}
+            self._text(**place, text=label, color=color, size=9, weight="bold", bbox=box)
 
     def words(self, labels: list[tuple[float, list[Paragraph]]], top: float, bottom: float) -> None:
         """Each label under its sound, in the width that the next one leaves to it."""

@@ -45,7 +45,7 @@ class Ledger:
             token = max(0.0, self.first_token_at - since)
         first_audio = None
         if handover is not None and self.decided_at is not None and before is not None:
-            first_audio = self.end_of_turn_delay + before - self.decided_at
+            first_audio = self.end_of_turn_delay + (before - self.decided_at)
         return TurnMetrics(
             end_of_turn_delay=self.end_of_turn_delay,
             transcription_delay=transcription,

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import takewhile
 from typing import Literal
 
-__all__ = ["BACKCHANNELS", "Heard", "judge", "words_of"]
+__all__ = ["BACKCHANNELS", "Heard", "agreed", "judge", "words_of"]
 
 # Words that take no floor while the bot speaks, in English; what looks like one word of two
 # is there in parts. "No", "stop" and "wait" are not among them: those are meant.
@@ -37,6 +38,15 @@ def words_of(text: str) -> list[str]:
     """The words, in one spelling: no case, no punctuation."""
     words = ("".join(filter(str.isalnum, word)) for word in text.casefold().split())
     return [word for word in words if word]
+
+
+def agreed(before: str, now: str) -> str:
+    """What two successive partial transcripts agree on, as words: the rest is a guess as yet.
+
+    A recogniser that knows a few sentences hears the beginning of one in any sound.
+    """
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(words_of(before), words_of(now)))  # noqa: B905
+    return " ".join(word for word, _ in same)
 
 
 def judge(

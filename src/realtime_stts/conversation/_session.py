@@ -91,7 +91,7 @@ from ._history import History
 from ._ledger import Ledger
 from ._limits import SessionLimits
 from ._mailbox import Mailbox
-from ._overlap import Heard, judge
+from ._overlap import Heard, agreed, judge
 from ._playout import Playout
 from ._recording import SAMPLE_RATE, Recent, Utterance
 from ._turns import Paused, TurnPolicy, TurnState, step, wants_voicing
@@ -148,6 +148,7 @@ class _Attempt:
     transcribing: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     may_begin: anyio.Event = field(default_factory=anyio.Event)  # to answer, unheard as yet
     transcript: str = ""  # so far
+    certain: str = ""  # of it, what will hardly change any more
 
 
 @dataclass(slots=True, eq=False)
@@ -653,7 +654,7 @@ class Session:
             raise EngineError(engine_name(stt), "ended without a final result")
         result = result.shifted(turn.start)
         attempt.ledger.understood_at = anyio.current_time()
-        attempt.transcript = result.text.strip()
+        attempt.transcript = attempt.certain = result.text.strip()
         heard = self._judged(turn, attempt)
         attempt.answer.tell(FinalTranscript(turn.number, attempt.transcript, result))
         if turn.ended.is_set():
@@ -664,8 +665,9 @@ class Session:
     async def _understand_so_far(
         self, turn: _Turn, attempt: _Attempt, result: TranscriptionResult
     ) -> None:
-        result = result.shifted(turn.start)
+        result, before = result.shifted(turn.start), attempt.transcript
         attempt.transcript = result.text.strip()
+        attempt.certain = result.committed or agreed(before, attempt.transcript)
         self._events.post(PartialTranscript(turn.number, attempt.transcript, result))
         self._understood(turn, self._judged(turn, attempt), final=False)
         user = self._state.user
@@ -690,7 +692,7 @@ class Session:
             said = playout.said_between(since, now)
         # While the bot is silent, "yes" is an answer.
         backchannels = policy.backchannels if over else frozenset[str]()
-        return judge(attempt.transcript, said, backchannels, policy.self_echo)
+        return judge(attempt.certain, said, backchannels, policy.self_echo)
 
 
 async def _through(

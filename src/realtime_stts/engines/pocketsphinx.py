@@ -403,7 +403,7 @@ def _read_speech(segments: Iterable[Any], partial: bool, skipped: int) -> Transc
 
 
 def _read_sentence(segments: Iterable[Any], partial: bool, skipped: int) -> TranscriptionResult:
-    """A grammar's sentence, or nothing if it is not likely; so far, its likely words."""
+    """A grammar's sentence, or nothing if it is not likely; so far, its words if they are."""
     words: list[TranscriptionWord] = []
     nats, bridged, n_frames = 0.0, 0.0, 0
     doubtful = False
@@ -422,7 +422,7 @@ def _read_sentence(segments: Iterable[Any], partial: bool, skipped: int) -> Tran
         nats, bridged = nats + bridged + score, 0.0
         n_frames += _n_frames(segment)
     confidence = _logistic(nats / n_frames + _DOUBTFUL_SENTENCE) if words else None
-    if not partial and (doubtful or _is_doubtful(confidence)):
+    if _is_doubtful(confidence) or (doubtful and not partial):
         words, confidence = [], None
     return _utterance(words, confidence, partial)
 
