@@ -13,7 +13,6 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Iterator,
     Mapping,
     Sequence,
 )
@@ -45,6 +44,7 @@ from ..protocols import (
     TranscriptionResult,
 )
 from ._answer import Answer
+from ._detection import heard
 from ._end_of_turn import EndOfTurnDetector
 from ._events import (
     Action,
@@ -85,7 +85,6 @@ from ._events import (
     Understood,
     UserIdle,
     UserTurnEnded,
-    Voiced,
 )
 from ._history import History
 from ._ledger import Ledger
@@ -100,7 +99,6 @@ __all__ = ["Parts", "Session", "SessionStatistics"]
 
 _MAX_EVENTS = 256  # undelivered; then whoever makes the next one waits
 _LOOK_BACK = 2.0  # s; how late after an onset a detector may be sure of it
-_VOICED = 0.5  # probability from which a frame is speech
 _ECHO_LATENESS = 0.5  # s from a loudspeaker through the room and the network back to the detector
 
 _logger = logging.getLogger(__name__)
@@ -334,6 +332,9 @@ class Session:
 
         Returns:
             Whether everything was over in time.
+
+        Raises:
+            anyio.BusyResourceError: Another task is pushing at this moment.
         """
         with anyio.move_on_after(seconds):
             await self.end_input()
@@ -359,7 +360,7 @@ class Session:
             # Nothing suspends until the piece has been heard by all, or by none.
             self._recent.append(piece.data)
             duration = len(piece.data) / (2 * SAMPLE_RATE)
-            for signal in self._signals(detection, duration):
+            for signal in heard(detection, duration, self.clock, self._wants_voicing):
                 if isinstance(signal, SpeechStarted | SpeechStopped):
                     self._events.post(signal)
                 self._tell(signal)
@@ -368,24 +369,8 @@ class Session:
             await self._events.room()
             await lowlevel.checkpoint()  # a host with much audio at hand must not starve the turns
 
-    def _signals(self, detection: Mapping[str, Any], duration: float) -> Iterator[Signal]:
-        """What the detector heard, in order: speech that starts and stops, and goes on."""
-        events = _speech_events(detection, duration, self.clock)
-        frames = detection.get("frames")
-        if frames is None:
-            # Made for the contract: it tells of chunks, not of frames.
-            yield from events
-            if detection["is_speaking"] and not events:
-                yield Voiced(self.clock, duration)
-            return
-        told = 0
-        for start, end, probability in frames:
-            if told < len(events) and events[told].decided <= end:
-                yield events[told]
-                told += 1
-            elif probability >= _VOICED and wants_voicing(self._state, self._parts.policy):
-                yield Voiced(end, end - start)
-        yield from events[told:]
+    def _wants_voicing(self) -> bool:
+        return wants_voicing(self._state, self._parts.policy)
 
     def _tell(self, signal: Signal) -> None:
         """Tell the turn machine, and carry out what it answers."""
@@ -574,7 +559,9 @@ class Session:
                 if turn.attempt is attempt:
                     break
         self._finish(turn, failure)
-        await turn.ended.wait()  # it may have failed while the user spoke
+        if not turn.ended.is_set():
+            await turn.ended.wait()  # it failed while the user spoke
+        # Nothing suspends between its end and telling of it: nobody can interrupt what is over.
         del self._turns[turn.number]
         if turn.outcome != "short" and not turn.dropped:
             self._tell(ReplyFinished(turn.number, self.clock))
@@ -599,26 +586,26 @@ class Session:
         attempt, now = turn.attempt, anyio.current_time()
         playout = self._last_playout = attempt.answer.playout
         attempt.ledger.playout = playout.played(now)
-        reply, heard = " ".join(attempt.answer.written), playout.heard(now)
+        reply, played = " ".join(attempt.answer.written), playout.heard(now)
         if failure is not None or turn.outcome == "short":
             # No words will come: nobody need hold an answer for them.
             self._tell(Understood(turn.number, 0, True, self.clock))
         if attempt.transcript and turn.outcome in ("answered", "interrupted"):
-            self._history.add(Exchange(turn.number, attempt.transcript, reply, heard))
+            self._history.add(Exchange(turn.number, attempt.transcript, reply, played))
         if failure is not None and turn.outcome == "answered":
             self._events.post(StateChanged(ConversationState.ERROR))
             self._events.post(TurnFailed(turn.number, failure, turn.request_id))
             return
         metrics = attempt.ledger.metrics()
         self._events.post(
-            TurnEnded(turn.number, attempt.transcript, reply, metrics, heard, turn.outcome)
+            TurnEnded(turn.number, attempt.transcript, reply, metrics, played, turn.outcome)
         )
 
     async def _converse(self, turn: _Turn, attempt: _Attempt) -> None:
-        result, heard = await self._transcribe(turn, attempt)
-        if heard.kind != "words":
+        result, said = await self._transcribe(turn, attempt)
+        if said.kind != "words":
             await turn.ended.wait()
-            turn.outcome = heard.kind
+            turn.outcome = said.kind
             return
         await attempt.may_begin.wait()
         if turn.dropped:
@@ -655,12 +642,12 @@ class Session:
         result = result.shifted(turn.start)
         attempt.ledger.understood_at = anyio.current_time()
         attempt.transcript = attempt.certain = result.text.strip()
-        heard = self._judged(turn, attempt)
+        said = self._judged(turn, attempt)
         attempt.answer.tell(FinalTranscript(turn.number, attempt.transcript, result))
         if turn.ended.is_set():
-            self._understood(turn, heard, final=True)
+            self._understood(turn, said, final=True)
         await self._events.room()
-        return result, heard
+        return result, said
 
     async def _understand_so_far(
         self, turn: _Turn, attempt: _Attempt, result: TranscriptionResult
@@ -675,9 +662,9 @@ class Session:
             self._judge_pause(turn)
         await self._events.room()
 
-    def _understood(self, turn: _Turn, heard: Heard, *, final: bool) -> None:
-        echo = heard.kind == "echo"
-        self._tell(Understood(turn.number, heard.n_words, final, self.clock, echo))
+    def _understood(self, turn: _Turn, said: Heard, *, final: bool) -> None:
+        echo = said.kind == "echo"
+        self._tell(Understood(turn.number, said.n_words, final, self.clock, echo))
 
     def _judged(self, turn: _Turn, attempt: _Attempt) -> Heard:
         """What the words so far amount to, as against what the bot says meanwhile."""
@@ -705,18 +692,3 @@ def _cause(exc: Exception) -> Exception:
     """The one error inside of nested task groups, if there is but one."""
     inner: tuple[Exception, ...] = getattr(exc, "exceptions", ())
     return _cause(inner[0]) if len(inner) == 1 else exc
-
-
-def _speech_events(
-    detection: Mapping[str, Any], duration: float, clock: float
-) -> Sequence[SpeechStarted | SpeechStopped]:
-    """A detector's events with their times, which one made for the contract does not give."""
-    if "speech_events" in detection:
-        timed: Sequence[SpeechStarted | SpeechStopped] = detection["speech_events"]
-        return timed
-    silence = detection.get("silence_duration_ms", 0) / 1000
-    moments: dict[str, SpeechStarted | SpeechStopped] = {
-        "speech_start": SpeechStarted(max(0.0, clock - duration), clock),
-        "speech_end": SpeechStopped(max(0.0, clock - silence), clock),
-    }
-    return [moments[event] for event in detection["events"] if event in moments]

@@ -214,7 +214,7 @@ class ConversationEngine:
                 limits=self.limits,
                 end_of_turn=(
                     AdaptiveEndOfTurn(policy.end_of_turn)
-                    if end_of_turn == "adaptive"
+                    if isinstance(end_of_turn, str)
                     else end_of_turn
                 ),
                 language=language or self._language or stt_config.get("language"),

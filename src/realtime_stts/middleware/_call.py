@@ -133,7 +133,7 @@ def link_once(layers: Iterable[Middleware], engine: object, request_type: str) -
 def serve(engine: object, context: RequestContext) -> AsyncGenerator[Any]:
     """Give a call to ``engine``, as the end of a chain does: for a middleware with its own.
 
-    An engine that does not stream serves a streaming call with one result at the end.
+    An engine that does not stream serves a streaming call as well as the edge lets it.
     """
     if context.streaming:
         end = _end(engine, context.request_type)
