@@ -192,3 +192,19 @@ def test_trio_is_asked_for_by_name_when_it_is_missing(monkeypatch: pytest.Monkey
     monkeypatch.setitem(__import__("sys").modules, "trio", None)
     with pytest.raises(MissingExtraError, match=r"realtime-stts\[testing\]"):
         virtual_time("trio")
+
+
+@pytest.mark.anyio
+async def test_two_that_wait_for_moments_a_rounding_error_apart_both_get_there() -> None:
+    ended = []
+
+    async def wait(due: float) -> None:
+        # As whoever looks at the clock again after sleeping does.
+        while anyio.current_time() < due:  # noqa: ASYNC110
+            await anyio.sleep_until(due)
+        ended.append(due)
+
+    async with anyio.create_task_group() as tasks:
+        for due in (34.350000000000016, 34.35000000000008):
+            tasks.start_soon(wait, due)
+    assert len(ended) == 2

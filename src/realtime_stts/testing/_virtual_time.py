@@ -66,6 +66,17 @@ class _VirtualTimeLoop(asyncio.SelectorEventLoop):
     def advance(self, seconds: float) -> None:
         self._now += seconds
 
+    def round_up(self) -> None:
+        """Be at the next timer if it is so near that asyncio will run it now.
+
+        Who waits for it would otherwise be woken a rounding error too early; two that then
+        wait again, each keeping the loop from idling, would do so for ever.
+        """
+        if self._scheduled:
+            due: float = self._scheduled[0].when()
+            if self._now < due < self._now + self._clock_resolution:
+                self._now = due
+
     @property
     def threads_at_work(self) -> bool:
         return self._executing > 0 or workers_at_work(self)
@@ -91,6 +102,7 @@ class _JumpingSelector(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None or timeout <= 0:
+            self._loop.round_up()
             return self._real.select(timeout)
         # Asked before polling: threads idle by now have nothing more to report.
         ready = self._real.select(timeout if self._loop.threads_at_work else 0)

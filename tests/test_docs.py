@@ -1,4 +1,4 @@
-"""What the README shows is run, as it stands there."""
+"""What the README and the docs show is run, as it stands there."""
 
 from __future__ import annotations
 
@@ -15,11 +15,18 @@ pytest.importorskip("realtime_stts.engines.espeak", exc_type=MissingExtraError)
 pytest.importorskip("realtime_stts.engines.pocketsphinx", exc_type=MissingExtraError)
 pytest.importorskip("realtime_stts.engines.silero", exc_type=MissingExtraError)
 
-README = Path(__file__).parent.parent / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+BLOCKS = {
+    f"{page.name}-{n}": block
+    for page in PAGES
+    for n, block in enumerate(
+        re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    )
+}
 
 
-@pytest.mark.parametrize("code", BLOCKS, ids=range(len(BLOCKS)))
+@pytest.mark.parametrize("code", BLOCKS.values(), ids=BLOCKS)
 def test_every_piece_of_python_runs(code: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=tmp_path
@@ -28,6 +35,6 @@ def test_every_piece_of_python_runs(code: str, tmp_path: Path) -> None:
 
 
 def test_the_conversation_hears_and_answers() -> None:
-    done = subprocess.run([sys.executable, "-c", BLOCKS[0]], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", BLOCKS["README.md-0"]], capture_output=True, text=True)
     assert "heard:    tell me a joke" in done.stdout
     assert "answered: Why do programmers" in done.stdout
