@@ -35,6 +35,8 @@ def test_every_piece_of_python_runs(code: str, tmp_path: Path) -> None:
 
 
 def test_the_conversation_hears_and_answers() -> None:
-    done = subprocess.run([sys.executable, "-c", BLOCKS["README.md-0"]], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKS["README.md-0"]], capture_output=True, text=True
+    )
     assert "heard:    tell me a joke" in done.stdout
     assert "answered: Why do programmers" in done.stdout

@@ -70,7 +70,8 @@ def loaded_by(statement: str) -> set[str]:
 
 
 PARTS = ["realtime_stts"] + [
-    f"realtime_stts.{part}" for part in ("conversation", "engines", "middleware", "testing")
+    f"realtime_stts.{part}"
+    for part in ("conversation", "engines", "integrations", "middleware", "testing")
 ]
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         UserIdle,
     )
     from .errors import (
+        AudioDeviceError,
         AudioError,
         AudioFormatError,
         AudioLimitError,
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AdaptiveEndOfTurn",
     "AudioData",
+    "AudioDeviceError",
     "AudioError",
     "AudioFormatError",
     "AudioLimitError",

@@ -127,6 +127,7 @@ class EngineTimeoutError(EngineError):
     def __init__(self, engine: str, seconds: float, *, request_id: str | None = None) -> None:
         self.seconds = seconds
         super().__init__(engine, f"gave nothing within {seconds:g} s", request_id=request_id)
+        self.args = (engine, seconds)  # what it is made of again when it is copied
 
 
 class TurnError(RealtimeSTTSError):

@@ -400,7 +400,7 @@ class WebSocketAdapter(Protocol):
 
     `receive_audio` and `receive_command` are awaited by one task each. None means that
     nothing has come *yet* while `is_connected` is true, and that nothing will once it is
-    false.
+    false. What is sent to a client that has left is dropped, and is no error.
     """
 
     async def accept_connection(self) -> None: ...

@@ -14,7 +14,6 @@ from realtime_stts import (
     SpeechStopped,
     TurnEnded,
     TurnFailed,
-    TurnPolicy,
 )
 from realtime_stts.cli._call import LINE_RATE, Call, Phrase
 from realtime_stts.cli._recording import Moment, Recording
@@ -45,9 +44,8 @@ async def hold(
         responder=ScriptedResponseGenerator(["Hello! What can I do for you?", "Good bye."]),
         pause_detector=EnergyPauseDetector(),
     )
-    policy = TurnPolicy()
     heard = [] if told is None else told
-    call = Call(engine.session(policy=policy), policy, lambda m, phrase: heard.append((m, phrase)))
+    call = Call(engine.session(), lambda m, phrase: heard.append((m, phrase)))
     return await call.hold(phrases)
 
 

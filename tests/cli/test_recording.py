@@ -7,8 +7,6 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from realtime_stts import (
     AudioData,
@@ -31,7 +29,6 @@ from realtime_stts import (
     TurnEnded,
     TurnFailed,
     TurnMetrics,
-    TurnPolicy,
     UserIdle,
 )
 from realtime_stts.cli._recording import Moment, Playout, Recording, Turn, event_fields, record
@@ -47,7 +44,6 @@ METRICS = TurnMetrics(
     audio_duration=2.0,
 )
 RESULT = TranscriptionResult("hello", "en", [], confidence=0.9)
-POLICY = TurnPolicy(end_of_turn=0.6)
 
 
 def tone(seconds: float, rate: int = RATE) -> AudioData:
@@ -69,85 +65,7 @@ def recorded(*events: Event, duration: float = 10.0, playout: Playout | None = N
     moments = [Moment(0.0, event) for event in events]
     caller = AudioData.silence(duration, RATE)
     phrases = {e.turn: 0 for e in events if isinstance(e, FinalTranscript)}
-    return record(caller, playout or Playout(), moments, ["hello there"], phrases, POLICY)
-
-
-class TestPlayout:
-    def test_a_sound_is_played_when_it_comes(self) -> None:
-        playout = Playout()
-        play(playout, 1.5, 1, tone(0.5))
-        assert sounding(playout.mixed(4.0)) == [(1.5, 2.0)]
-
-    def test_one_that_comes_early_is_played_when_the_one_before_has_ended(self) -> None:
-        playout = Playout()
-        play(playout, 1.0, 1, tone(1.0))
-        play(playout, 1.1, 1, tone(0.5))
-        assert playout.end == 2.5
-        assert sounding(playout.mixed(4.0)) == [(1.0, 2.5)]
-
-    def test_one_that_comes_late_leaves_a_gap(self) -> None:
-        playout = Playout()
-        play(playout, 0.0, 1, tone(0.5))
-        play(playout, 1.0, 1, tone(0.5))
-        assert sounding(playout.mixed(2.0)) == [(0.0, 0.5), (1.0, 1.5)]
-
-    def test_each_turn_has_its_span(self) -> None:
-        playout = Playout()
-        play(playout, 0.0, 1, tone(1.0))
-        play(playout, 0.1, 1, tone(1.0))
-        play(playout, 0.2, 2, tone(0.5))
-        assert playout.spans == {1: [(0.0, 2.0)], 2: [(2.0, 2.5)]}
-
-    @pytest.mark.parametrize("news", [ReplyPaused(1, 1.6, 0.6), Interrupted(1, 1.6, "")])
-    def test_what_was_not_played_is_dropped(self, news: Event) -> None:
-        playout = Playout()
-        for _ in range(4):
-            play(playout, 1.0, 1, tone(0.5))
-        playout.tell(Moment(1.7, news))
-        assert playout.end == 1.7
-        assert sounding(playout.mixed(4.0)) == [(1.0, 1.7)]
-        play(playout, 3.0, 1, tone(0.5))
-        assert sounding(playout.mixed(4.0)) == [(1.0, 1.7), (3.0, 3.5)]
-        assert playout.spans == {1: [(1.0, 1.7), (3.0, 3.5)]}
-
-    def test_what_has_been_played_is_not(self) -> None:
-        playout = Playout()
-        play(playout, 1.0, 1, tone(0.5))
-        playout.tell(Moment(2.0, Interrupted(1, 2.0, "all of it")))
-        playout.tell(Moment(2.5, ReplyPaused(2, 2.5, 0.0)))
-        assert sounding(playout.mixed(4.0)) == [(1.0, 1.5)]
-
-    def test_another_rate_is_resampled_to_the_first(self) -> None:
-        playout = Playout()
-        play(playout, 0.0, 1, tone(0.5, 24_000))
-        play(playout, 1.0, 2, tone(0.5, 8_000))
-        mixed = playout.mixed(2.0)
-        assert mixed.sample_rate == 24_000
-        assert sounding(mixed) == [(0.0, 0.5), (1.0, 1.5)]
-
-    def test_what_lies_past_the_end_is_cut(self) -> None:
-        playout = Playout()
-        play(playout, 0.5, 1, tone(1.0))
-        play(playout, 3.0, 1, tone(1.0))
-        assert playout.mixed(1.0).duration_seconds == 1.0
-
-    def test_a_bot_that_never_spoke_is_silent(self) -> None:
-        mixed = Playout().mixed(1.0)
-        assert mixed.duration_seconds == 1.0
-        assert not mixed.samples.any()
-
-    @given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 1_000)), max_size=10))
-    def test_no_sample_is_lost_or_played_over_another(
-        self, sounds: list[tuple[float, int]]
-    ) -> None:
-        playout, t = Playout(), 0.0
-        for gap, n_samples in sounds:
-            t += gap
-            play(playout, t, 1, tone(n_samples / RATE))
-        total = sum(n_samples for _, n_samples in sounds)
-        mixed = playout.mixed(playout.end + 1.0)
-        # Runs begin on whole samples: each may cover at most one of the run before.
-        assert total - len(sounds) <= np.count_nonzero(mixed.samples) <= total
+    return record(caller, playout or Playout(), moments, ["hello there"], phrases)
 
 
 class TestRecord:
@@ -155,25 +73,20 @@ class TestRecord:
         call = recorded(SpeechStarted(1.0, 1.1), SpeechStopped(2.0, 2.3), SpeechStarted(9.0, 9.1))
         assert call.speech == ((1.0, 2.0), (9.0, 10.0))
 
-    def test_a_short_pause_is_within_a_turn_and_a_long_one_between_two(self) -> None:
+    def test_turns_are_in_their_order_and_not_in_that_of_their_ends(self) -> None:
         call = recorded(
-            SpeechStarted(1.0, 1.1),
-            SpeechStopped(2.0, 2.3),
-            SpeechStarted(2.4, 2.5),  # 0.5 s of silence when it was certain
-            SpeechStopped(3.0, 3.3),
-            SpeechStarted(3.6, 3.7),  # 0.7 s
-            SpeechStopped(4.0, 4.3),
+            TurnEnded(2, "", "", METRICS, outcome="silent", speech=(3.6, 4.0)),
+            TurnEnded(1, "hello", "Hi!", METRICS, "Hi!", speech=(1.0, 3.0)),
         )
         assert [(t.number, t.start, t.end) for t in call.turns] == [(1, 1.0, 3.0), (2, 3.6, 4.0)]
+        assert [turn.outcome for turn in call.turns] == ["answered", "silent"]
 
     def test_a_turn_has_all_that_was_told_of_it(self) -> None:
         playout = Playout()
         play(playout, 2.75, 1, tone(1.0))
         call = recorded(
-            SpeechStarted(1.0, 1.1),
-            SpeechStopped(2.0, 2.3),
             FinalTranscript(1, "hello", RESULT),
-            TurnEnded(1, "hello", "Hi!", METRICS, "Hi"),
+            TurnEnded(1, "hello", "Hi!", METRICS, "Hi", speech=(1.0, 2.0)),
             playout=playout,
         )
         assert call.turns == (
@@ -193,7 +106,7 @@ class TestRecord:
 
     def test_a_turn_that_failed_says_why(self) -> None:
         error = EngineError("scripted", "gone")
-        call = recorded(SpeechStarted(1.0, 1.1), TurnFailed(1, error, "r-1"))
+        call = recorded(TurnFailed(1, error, "r-1", (1.0, 2.0)))
         assert call.turns[0].error == "scripted: gone"
         assert call.turns[0].latency is None
         assert call.median_latency is None
@@ -208,7 +121,6 @@ class TestRecord:
             moments,
             [],
             {},
-            POLICY,
         )
         stereo = call.stereo()
         assert (stereo.sample_rate, stereo.channels, stereo.format) == (24_000, 2, "pcm")
@@ -252,9 +164,10 @@ EVENTS: list[tuple[Event, dict[str, object]]] = [
     (UserIdle(5.0, 35.0), {"since": 5.0, "at": 35.0}),
     (SessionEnded("input ended"), {"reason": "input ended"}),
     (
-        TurnEnded(1, "hello", "Hi!", METRICS),
+        TurnEnded(1, "hello", "Hi!", METRICS, speech=(1.0, 2.0)),
         {
             "turn": 1,
+            "speech": [1.0, 2.0],
             "transcript": "hello",
             "reply": "Hi!",
             "heard": "",
@@ -274,8 +187,13 @@ EVENTS: list[tuple[Event, dict[str, object]]] = [
         },
     ),
     (
-        TurnFailed(1, EngineError("scripted", "gone"), "r-1"),
-        {"turn": 1, "error": "scripted: gone", "request_id": "r-1"},
+        TurnFailed(1, EngineError("scripted", "gone"), "r-1", (1.0, 2.0)),
+        {
+            "turn": 1,
+            "speech": [1.0, 2.0],
+            "error": "scripted: gone",
+            "request_id": "r-1",
+        },
     ),
 ]
 

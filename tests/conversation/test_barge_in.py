@@ -75,10 +75,14 @@ class Talk:
         return next(t for t, event in self.events if isinstance(event, kind))
 
     def log(self) -> list[str]:
-        return [
-            f"{t:.3f} {event!r}"
+        """All that happened but the sound; what two tasks do at one instant, in one order."""
+        lines = [
+            (f"{t:.3f}", repr(event))
             for t, event in self.events
             if not isinstance(event, ReplyAudio | TurnFailed)
+        ]
+        return [
+            f"{t} {event}" for t, event in sorted(lines, key=lambda line: (float(line[0]), line[1]))
         ]
 
     def play(self, t: float, event: Event) -> None:
@@ -372,6 +376,9 @@ async def test_times_are_those_of_the_session() -> None:
     assert first.result.words[0].start == pytest.approx(0.5, abs=0.03)
     assert second.result.segments[0].start == pytest.approx(5.0, abs=0.03)
     assert second.result.words[-1].end == pytest.approx(5.72, abs=0.03)
+    spoken = [ended.speech for ended in talk.of(TurnEnded)]
+    assert spoken[0] == (pytest.approx(0.5, abs=0.05), pytest.approx(0.8, abs=0.05))
+    assert spoken[1] == (pytest.approx(5.0, abs=0.05), pytest.approx(5.72, abs=0.05))
 
 
 async def test_a_user_who_says_nothing_is_told_of() -> None:

@@ -17,6 +17,13 @@ def test_the_last_exchanges_are_kept_oldest_first() -> None:
     assert history.snapshot() == (exchange(2), exchange(3))
 
 
+def test_fifty_are_kept_unless_asked_otherwise() -> None:
+    history = History()
+    for turn in range(1, 61):
+        history.add(exchange(turn))
+    assert [kept.turn for kept in history.snapshot()] == [*range(11, 61)]
+
+
 def test_a_snapshot_stays_as_it_was() -> None:
     history = History()
     history.add(exchange(1))

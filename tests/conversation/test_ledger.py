@@ -24,12 +24,21 @@ def test_the_parts_are_counted_one_after_the_other() -> None:
     assert (metrics.audio_duration, metrics.playout) == (3.0, 2.0)
 
 
+def test_what_was_counted_is_told_as_it_is() -> None:
+    assert Ledger(interruptions=2).metrics().interruptions == 2
+
+
 def test_what_did_not_happen_has_no_time() -> None:
     metrics = Ledger(0.6, 10.0, 10.2).metrics()
     assert metrics.transcription_delay == pytest.approx(0.2)
     assert metrics.time_to_first_token is None
     assert metrics.time_to_first_text is None
     assert metrics.time_to_first_audio is None
+
+
+def test_nor_has_what_followed_something_that_did_not_happen() -> None:
+    metrics = Ledger(0.6, 10.0, worded_at=10.5, sounded_at=10.9, handed_at=11.0).metrics()
+    assert metrics == TurnMetrics(0.6)
 
 
 def test_what_a_speculative_start_did_before_the_turn_was_over_counts_as_no_time() -> None:

@@ -33,6 +33,10 @@ def test_what_is_said_over_an_answer(text: str, expected: Heard) -> None:
     assert judge(text, SAID, None, 0.8) == expected
 
 
+def test_an_echo_is_found_in_an_answer_of_any_length() -> None:
+    assert judge("weather in paris", " ".join([SAID] * 40), None, 0.8) == Heard("echo", 0)
+
+
 def test_echoes_need_not_be_looked_for() -> None:
     assert judge("in paris", SAID, None, None) == Heard("words", 2)
     assert judge("in paris", "", None, 0.8) == Heard("words", 2)

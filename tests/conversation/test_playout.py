@@ -76,15 +76,17 @@ def test_what_was_made_is_handed_over_in_frames_and_loses_nothing() -> None:
     playout.finish()
     speaker = Loudspeaker(playout)
     speaker.run(10.0)
-    assert [audio.duration_seconds for _, audio in speaker.given][:7] == [0.02] * 7
+    durations = [audio.duration_seconds for _, audio in speaker.given]
+    assert durations == [*[0.02] * 7, 0.01, *[0.02] * 5, 0.01], "no frame is of two sentences"
     assert len(speaker.played(99.0)) == 2 * round(0.26 * RATE)
     assert speaker.sentences == ["One.", "Two."]
     assert playout.finished
     assert playout.made == pytest.approx(0.26)
 
 
-def test_a_frame_is_handed_over_no_earlier_than_the_lead_allows() -> None:
-    playout = Playout(0.02, 0.1)
+@pytest.mark.parametrize("asked", [(0.02, 0.1), ()], ids=["asked", "usual"])
+def test_a_frame_is_handed_over_no_earlier_than_the_lead_allows(asked: tuple[float, ...]) -> None:
+    playout = Playout(*asked)
     made(playout, "One.", sound(1.0))
     speaker = Loudspeaker(playout)
     speaker.run(0.0)
@@ -92,6 +94,23 @@ def test_a_frame_is_handed_over_no_earlier_than_the_lead_allows() -> None:
     speaker.run(0.0399)
     assert len(speaker.given) == 7
     assert playout.played_by(0.0399) == pytest.approx(0.14)
+
+
+def test_it_is_finished_once_all_is_handed_over_and_no_sentence_follows() -> None:
+    playout = Playout(None, inf)
+    assert not playout.finished
+    made(playout, "One.", sound(0.1))
+    Loudspeaker(playout).run(9.0)
+    assert not playout.finished
+    playout.finish()
+    assert playout.finished
+
+
+def test_of_no_sound_nothing_is_heard() -> None:
+    playout = Playout()
+    playout.begin("One.")
+    assert playout.made == playout.played(1.0) == 0.0
+    assert playout.heard(1.0) == ""
 
 
 def test_whole_sentences_are_handed_over_as_soon_as_they_are_made() -> None:
@@ -115,7 +134,7 @@ def test_half_a_frame_waits_for_the_rest_of_its_sentence() -> None:
     playout.begin("One.")
     playout.add(sound(0.02))  # of which the last milliseconds may still be the end
     assert playout.next() is None
-    playout.add(sound(0.01))
+    playout.add(sound(0.005))
     assert playout.next() is not None
     assert not playout.finished
 
@@ -123,14 +142,15 @@ def test_half_a_frame_waits_for_the_rest_of_its_sentence() -> None:
 def test_sentences_begin_and_end_without_a_click() -> None:
     playout = Playout(None, inf)
     made(playout, "One.", sound(0.01, 0.5), sound(0.03, 0.5))
-    audio = playout.next()
-    assert audio is not None
-    samples = audio.samples[:, 0]
-    assert samples[0] == 0
-    assert (np.diff(samples[:FADE]) >= 0).all()
-    assert samples[FADE:-FADE] == pytest.approx(0.5)
-    assert (np.diff(samples[-FADE:]) <= 0).all()
-    assert samples[-1] < 0.01
+    made(playout, "Two.", sound(0.04, 0.5))
+    for _ in range(2):
+        audio = playout.next()
+        assert audio is not None
+        playout.gave(audio, 0.0)
+        samples = audio.samples[:, 0]
+        assert samples[:FADE] == pytest.approx(np.arange(FADE) / FADE / 2, abs=1e-4)
+        assert samples[FADE:-FADE] == pytest.approx(0.5)
+        assert samples[-FADE:] == pytest.approx(np.arange(FADE, 0, -1) / FADE / 2, abs=1e-4)
     empty = Playout()
     made(empty, "Nothing.")
     assert empty.next() is None
@@ -168,8 +188,9 @@ def test_it_goes_on_from_silence() -> None:
     playout.resume()
     audio = playout.next()
     assert audio is not None
-    assert audio.samples[0, 0] == 0
-    assert audio.samples[FADE + 1, 0] == pytest.approx(0.5)
+    samples = audio.samples[:, 0]
+    assert samples[:FADE] == pytest.approx(np.arange(FADE) / FADE / 2, abs=1e-4)
+    assert samples[FADE:] == pytest.approx(0.5)
     nothing = Playout()
     nothing.hold(1.0)
     nothing.resume()
@@ -188,6 +209,24 @@ def test_a_sentence_taken_back_in_part_is_not_spoken_yet() -> None:
     playout.resume()
     speaker.run(9.0)
     assert speaker.sentences == ["One.", "Two.", "Two."]
+
+
+def test_a_sentence_heard_to_its_end_is_not_spoken_again() -> None:
+    playout = Playout(None, inf)
+    made(playout, "*")
+    made(playout, "One.", sound(1.0))
+    made(playout, "Two.", sound(1.0))
+    speaker = Loudspeaker(playout)
+    speaker.run(0.0)
+    assert speaker.sentences == ["*", "One.", "Two."]
+    speaker.hold()
+    playout.resume()
+    speaker.run(1.0)
+    assert speaker.sentences[3:] == ["One.", "Two."]
+    speaker.hold()
+    playout.resume()
+    speaker.run(9.0)
+    assert speaker.sentences[5:] == ["Two."]
 
 
 @given(
@@ -244,6 +283,10 @@ def test_a_voice_of_another_layout_that_takes_over_is_converted() -> None:
         layouts.append((audio.sample_rate, audio.channels, audio.duration_seconds))
         playout.gave(audio, 0.0)
     assert layouts == [(24_000, 2, 0.5), (24_000, 2, pytest.approx(0.5, abs=0.001))]
+    grains = Playout(None, inf)
+    made(grains, "One.", sound(0.5, rate=24_000, channels=2))
+    made(grains, "Two.", *[sound(0.001, rate=24_000)] * 100)
+    assert grains.made == pytest.approx(0.6, abs=0.001)
     mono = Playout(None, inf)
     made(mono, "One.", sound(0.5, rate=24_000))
     made(mono, "Two.", sound(0.5, rate=16_000, channels=2))
@@ -262,6 +305,23 @@ def test_what_was_heard_is_whole_sentences_and_the_words_of_the_last() -> None:
     assert playout.heard(2.0) == "Good morning. The weather"
     speaker.run(inf)
     assert playout.heard(9.0) == "Good morning. The weather is fine today."
+
+
+def test_the_last_of_a_sentence_need_not_be_heard_as_it_is_silent() -> None:
+    playout = Playout(None, inf)
+    made(playout, "Good morning", sound(1.0))
+    Loudspeaker(playout).run(0.0)
+    assert playout.heard(0.96) == "Good"
+    assert playout.heard(0.98) == "Good morning"
+
+
+def test_a_whole_sentence_was_heard_however_fast_it_was_said() -> None:
+    playout = Playout(0.02, 0.0)
+    playout.begin("The weather is fine today, and tomorrow it will rain.")
+    playout.add(sound(1.0))
+    playout.end()
+    Loudspeaker(playout).run(inf)
+    assert playout.heard(9.0) == "The weather is fine today, and tomorrow it will rain."
 
 
 def test_what_was_heard_is_what_was_spoken_and_not_how_it_was_written() -> None:
@@ -306,7 +366,19 @@ def test_what_was_said_in_a_span_of_time() -> None:
     playout.resume()
     speaker.run(14.0)
     assert playout.said_between(10.0, 13.0) == "five six seven eight."
+    assert playout.said_between(10.0, 11.1) == "five six"
     assert playout.said_between(0.0, 20.0) == "One two three four five six seven eight."
+
+
+def test_what_was_said_long_ago_is_forgotten() -> None:
+    playout = Playout(None, inf)
+    for number in range(70):
+        made(playout, f"{number}.", sound(0.5))
+        audio = playout.next()
+        assert audio is not None
+        playout.gave(audio, float(number))
+    assert playout.said_between(0.0, 6.0) == ""
+    assert playout.said_between(0.0, 7.0) == "6."
 
 
 def test_only_what_can_still_come_again_is_kept() -> None:

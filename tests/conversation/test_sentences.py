@@ -50,6 +50,8 @@ def test_a_sentence_ends_at_its_mark_once_the_next_one_begins(text: str) -> None
         "J. R. R. Tolkien knew George W. Bush.",
         "See e.g. Berlin, i.e. Germany, or U.S. Army.",
         "See fig. 3 and no. 7 of Jan. 5, p. 12.",
+        "It was he (Dr. Who) who said so.",
+        "12:30. then lunch.",
         "Apple Inc. makes 5 ft. tall Ph.D. students, etc. and so on.",
         "we met at 5 p.m. on the day.",
         "see e.g. this one.",
@@ -114,9 +116,16 @@ def test_the_number_of_a_lists_item_stays_with_it() -> None:
     ]
 
 
+@pytest.mark.parametrize("item", ["**1.** First.", "- 1. First.", "# 1. First", "> (1. First.)"])
+def test_however_the_number_is_marked(item: str) -> None:
+    assert split(item) == [item]
+
+
 def test_a_number_that_counts_nothing_is_a_sentence() -> None:
     assert split("42. It always was. 7. That too.") == ["42.", "It always was.", "7.", "That too."]
     assert split("1. It is.") == ["1. It is."]
+    assert split("2. It is.") == ["2.", "It is."]
+    assert split("X 1. It is.") == ["X 1.", "It is."]
     splitter = SentenceSplitter()
     splitter.feed("1. A list.\n")
     splitter.flush()
@@ -186,6 +195,7 @@ def test_an_opening_in_full_width_marks_counts_syllables() -> None:
     assert split("今天的天气非常好，我们去公园吧。") == ["今天的天气非常好，", "我们去公园吧。"]
     assert split("他慢慢地离开了这里……走了。") == ["他慢慢地离开了这里……", "走了。"]
     assert split("是的，我们去。") == ["是的，我们去。"]
+    assert split("今天天气很好，我们去。") == ["今天天气很好，我们去。"], "eighteen letters"
 
 
 @pytest.mark.parametrize(
@@ -220,6 +230,9 @@ def test_an_opening_too_short_to_cover_the_next_piece_is_followed_by_another() -
         "🎉 Here is what I know of it,",
         "my friend, and more.",
     ]
+    rest = "It will be warm and dry, and calm."
+    assert split(f"It is always so hot. {rest}")[1:] == [rest]
+    assert split(f"It is always so so. {rest}")[1:] == ["It will be warm and dry,", "and calm."]
 
 
 def test_what_is_not_said_does_not_count_as_an_opening() -> None:
@@ -251,6 +264,8 @@ def test_a_long_sentence_is_cut_before_the_last_conjunction_that_lets_it_fit() -
 
 def test_a_long_clause_is_cut_between_words() -> None:
     assert split(LEAD, 60 * "word ")[1:] == [(50 * "word ").strip(), (10 * "word ").strip()]
+    assert split(LEAD, 40 * "letter ")[1:] == [(35 * "letter ").strip(), (5 * "letter ").strip()]
+    assert split(LEAD, "O " + 249 * "o")[1:] == ["O", 249 * "o"]
 
 
 def test_a_sentence_just_short_enough_is_whole() -> None:
@@ -276,6 +291,7 @@ def test_a_cut_keeps_a_letter_with_its_accent_and_a_pictograph_in_one() -> None:
     family = "\U0001f469\u200d\U0001f467"
     assert [len(piece) % 3 for piece in split("ab" + 200 * family)[:2]] == [2, 0]
     assert [len(piece) for piece in split("ab" + 300 * "\u0301")] == [250, 52]
+    assert [len(piece) for piece in split(100 * "a" + 200 * "\u0301")] == [250, 50]
 
 
 def test_what_waits_for_its_end_is_bounded() -> None:

@@ -98,6 +98,7 @@ def test_layout_is_not_said(text: str, said: str) -> None:
         ("rest of it | c |", "rest of it, c"),
         ("| a | | c |", "a, c"),
         ("| It is so. | Yes |", "It is so. Yes"),
+        ("| X | O |", "X, O"),
         ("| a | b |\n|---|:-:|\n| 1 | 2 |", "a, b 1, 2"),
     ],
 )
@@ -147,6 +148,7 @@ def test_tags_are_not_said(text: str, said: str) -> None:
         ("Great \U0001f389 job!", "Great job!"),
         ("Great\U0001f389job", "Great job"),
         ("Hi \U0001f44b\U0001f3fd!", "Hi!"),
+        ("Hi \U0001f44b, you.", "Hi, you."),
         ("A family \U0001f468\u200d\U0001f469\u200d\U0001f467.", "A family."),
         ("\U0001f1e9\U0001f1ea Germany", "Germany"),
         ("\U0001f3f4\U000e0067\U000e0062\U000e007f Wales", "Wales"),

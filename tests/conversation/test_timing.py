@@ -64,6 +64,11 @@ def test_the_pause_after_the_last_word_is_in_the_sound() -> None:
     assert 0.5 < word.end < 1.0
 
 
+def test_and_is_half_as_long_as_one_between_words() -> None:
+    first, second = spoken_words("Word. Word.", 1.0)
+    assert 1.0 - second.end == pytest.approx((second.start - first.end) / 2)
+
+
 def test_a_word_keeps_its_marks() -> None:
     assert words(' "Well," (he) said: no! ') == ['"Well,"', "(he)", "said:", "no!"]
 

@@ -70,6 +70,14 @@ def run(*signals: Signal, policy: TurnPolicy = POLICY) -> list[Action]:
     return taken
 
 
+def reached(*signals: Signal, policy: TurnPolicy = POLICY) -> TurnState:
+    """The state that they lead to."""
+    state = TurnState()
+    for signal in signals:
+        state, _ = step(state, signal, policy)
+    return state
+
+
 TURN = (start(1.0), stop(2.0), Tick(2.5))
 TAKEN = [ListenTo(1, 0.75), UserTurnEnded(1, end=2.0, audio_end=2.3, decided=2.5), Reply(1)]
 
@@ -185,8 +193,9 @@ def test_the_deadline_is_the_moment_the_state_changes() -> None:
     ],
 )
 def test_impossible_signals_raise(before: tuple[Signal, ...], signal: Signal) -> None:
-    with pytest.raises(TurnError, match="impossible in"):
+    with pytest.raises(TurnError, match="impossible in") as caught:
         run(*before, signal)
+    assert (caught.value.state, caught.value.event) == (reached(*before), signal)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +217,15 @@ def test_impossible_signals_raise(before: tuple[Signal, ...], signal: Signal) ->
 def test_a_policy_that_cannot_be_kept_is_refused(values: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(values))):
         TurnPolicy(**values)  # type: ignore[arg-type]
+
+
+def test_a_policy_may_go_to_its_limits() -> None:
+    limits = TurnPolicy(max_turn=0.01, max_waiting=1, self_echo=1.0)
+    assert (limits.max_turn, limits.max_waiting, limits.self_echo) == (0.01, 1, 1.0)
+
+
+def test_of_an_exchange_that_is_over_nothing_is_left() -> None:
+    assert reached(*TURN, ReplyFinished(1, 3.0)) == TurnState(n_turns=1, quiet_since=3.0)
 
 
 @st.composite
@@ -305,11 +323,20 @@ def test_the_longest_turn_is_cut_with_the_key_still_held() -> None:
 
 def test_the_key_takes_over_a_turn_that_speech_began() -> None:
     assert run(start(1.0), TurnOpened(1.5), stop(2.0), Tick(4.0)) == [ListenTo(1, 0.75)]
-    assert run(start(1.0), stop(2.0), TurnOpened(2.4), Tick(4.0)) == [ListenTo(1, 0.75)]
+    in_its_pause = (start(1.0), stop(2.0), TurnOpened(2.4))
+    assert reached(*in_its_pause).user == Speaking(1, 1.0, resumed=2.4, spoken=1.0, manual=True)
+    assert run(*in_its_pause, Tick(4.0)) == [ListenTo(1, 0.75)]
+    assert run(*in_its_pause, TurnCommitted(5.0))[1:] == [
+        UserTurnEnded(1, 5.0, 5.0, 5.0),
+        Reply(1),
+    ]
 
 
 def test_the_key_stops_the_answer_at_once() -> None:
     assert run(*TURN, TurnOpened(3.0)) == [*TAKEN, StopReply(1, 3.0), ListenTo(2, 3.0)]
+    # What they say over it then was begun before the key, and has nothing left to stop.
+    going_on = (start(1.0), TurnCommitted(2.0), TurnOpened(2.1), Voiced(2.5, 0.4))
+    assert run(*going_on)[-2:] == [StopReply(1, 2.1), ListenTo(2, 2.1)]
 
 
 def test_a_commit_ends_the_turn_at_once() -> None:
@@ -331,10 +358,17 @@ def test_speech_that_goes_on_after_a_commit_is_the_next_turn() -> None:
     ]
 
 
+def test_a_turn_that_goes_on_after_a_commit_began_with_the_speech_that_proved_it() -> None:
+    spoken = (start(1.0), TurnCommitted(2.0), Voiced(2.25, 0.25))
+    assert run(*spoken)[-1] == ListenTo(2, 2.0)
+    assert UserTurnEnded(2, 12.0, 12.0, 12.0) in run(*spoken, Tick(12.0))
+
+
 def test_the_rest_of_a_committed_word_is_no_turn() -> None:
     rest = (start(1.0), TurnCommitted(2.0), Voiced(2.1, 0.1), stop(2.1), Tick(9.0))
     assert [action for action in run(*rest) if isinstance(action, ListenTo)] == [ListenTo(1, 0.75)]
     # And it is forgotten with the speech that it ended.
+    assert reached(*rest).user == Idle()
     assert run(*rest, start(10.0), stop(10.2), Tick(11.0))[-2:] == [
         ListenTo(2, 9.75),
         UserTurnEnded(2, 10.2, 10.5, 10.7),
@@ -481,6 +515,8 @@ def test_a_minimum_of_words() -> None:
 def test_with_no_words_asked_for_speech_alone_stops_it() -> None:
     policy = TurnPolicy(end_of_turn=0.5, min_words=0, idle_after=None)
     assert after(*LONG, policy=policy) == [StopReply(1, 3.3)]
+    echo = Understood(2, 0, False, 3.15, echo=True)
+    assert after(echo, *LONG, policy=policy) == [], "the bot's own voice is nobody's"
 
 
 def test_without_barge_in_nothing_that_is_said_stops_it() -> None:
@@ -527,18 +563,15 @@ def test_a_long_turn_that_is_cut_goes_on_over_its_own_answer() -> None:
 
 
 def test_voicing_is_wanted_where_it_can_change_something() -> None:
-    def state(*signals: Signal, policy: TurnPolicy = POLICY) -> bool:
-        now = TurnState()
-        for signal in signals:
-            now, _ = step(now, signal, policy)
-        return wants_voicing(now, policy)
+    def wanted(*signals: Signal, policy: TurnPolicy = POLICY) -> bool:
+        return wants_voicing(reached(*signals, policy=policy), policy)
 
-    assert not state()
-    assert not state(start(1.0))
-    assert not state(*TURN)
-    assert state(*OVER)
-    assert state(start(1.0), TurnCommitted(2.0))
-    assert not state(start(1.0), policy=TurnPolicy(manual=True))
+    assert not wanted()
+    assert not wanted(start(1.0))
+    assert not wanted(*TURN)
+    assert wanted(*OVER)
+    assert wanted(start(1.0), TurnCommitted(2.0))
+    assert not wanted(start(1.0), policy=TurnPolicy(manual=True))
     assert run(*TURN, Voiced(2.6, 0.1)) == TAKEN
 
 

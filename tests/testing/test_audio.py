@@ -8,6 +8,7 @@ import pytest
 
 from realtime_stts.audio import AudioData
 from realtime_stts.testing import chunked, speech
+from realtime_stts.testing._audio import cough
 
 pytestmark = pytest.mark.anyio
 
@@ -50,3 +51,13 @@ class TestChunked:
         began, clip = anyio.current_time(), speech(0.25)
         times = [anyio.current_time() - began async for _ in chunked(clip, 0.1, paced=True)]
         assert times == pytest.approx([0.1, 0.2, 0.25])
+
+
+def test_a_cough_is_loud_at_first_and_dies_away() -> None:
+    audio = cough(0.2, 8_000)
+    assert audio.duration_seconds == 0.2
+    assert audio == cough(0.2, 8_000)
+    levels = [np.abs(audio.sliced(s, s + 0.05).samples).mean() for s in (0.0, 0.05, 0.1, 0.15)]
+    assert levels == sorted(levels, reverse=True)
+    assert levels[0] > 0.1
+    assert cough(0.0).n_frames == 0

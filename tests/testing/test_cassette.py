@@ -11,7 +11,12 @@ from typing import Any
 import anyio
 import pytest
 
-from realtime_stts import ConversationEngine, ReplyAudio, TurnFailed
+from realtime_stts import (
+    CallableResponseGenerator,
+    ConversationEngine,
+    ReplyAudio,
+    TurnFailed,
+)
 from realtime_stts.audio import AudioData
 from realtime_stts.engines.energy import EnergyPauseDetector
 from realtime_stts.errors import EngineError
@@ -29,6 +34,7 @@ from realtime_stts.protocols import (
     TTSEngine,
 )
 from realtime_stts.testing import (
+    Caller,
     Cassette,
     CassetteMismatch,
     Failure,
@@ -135,6 +141,37 @@ async def test_a_conversation_goes_the_same_way_again(kind: str, tmp_path: Path)
     again = copied(cassette, tmp_path)
     assert await held(again.stt(), again.tts(), again.responder(), audio) == recorded
     assert len(recorded) > 10
+
+
+async def test_sessions_at_the_same_time_are_replayed_apart(tmp_path: Path) -> None:
+    async def answer(heard: TranscriptionResult, context: ConversationContext) -> str:
+        await anyio.sleep(0.0123)
+        return f"You said: {heard.text}"
+
+    async def talk(stt: STTEngine, tts: TTSEngine, responder: ResponseGenerator) -> list[list[str]]:
+        engine = ConversationEngine(
+            stt=stt, tts=tts, responder=responder, pause_detector=EnergyPauseDetector()
+        )
+        logs: dict[int, list[str]] = {}
+
+        async def call(number: int) -> None:
+            caller = Caller(engine).waits(0.37 * number).says(f"number {number} here")
+            logs[number] = (await caller.says("thank you").run()).log()
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(4):
+                tasks.start_soon(call, number)
+        return [logs[number] for number in range(4)]
+
+    cassette = Cassette()
+    parts = (
+        ToneSTTEngine(latency=0.2031),
+        ScriptedTTSEngine(latency=0.1017),
+        CallableResponseGenerator(answer),
+    )
+    recorded = await talk(*map(cassette.recording, parts))
+    again = copied(cassette, tmp_path)
+    assert await talk(again.stt(), again.tts(), again.responder()) == recorded
 
 
 async def test_another_caller_is_not_the_recorded_one() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import anyio
 import anyio.lowlevel
@@ -42,6 +44,62 @@ async def test_a_task_left_running_is_named() -> None:
 async def test_a_task_that_is_ending_is_no_leak() -> None:
     async with anyio.create_task_group() as tasks, no_leaks():
         tasks.start_soon(anyio.lowlevel.checkpoint)
+
+
+async def numbers() -> AsyncGenerator[int]:
+    for number in range(3):
+        await anyio.lowlevel.checkpoint()
+        yield number
+
+
+async def test_generators_that_ended_or_were_closed_are_no_leak() -> None:
+    async with no_leaks():
+        assert [number async for number in numbers()] == [0, 1, 2]
+        async with aclosing(numbers()) as closed:
+            await anext(closed)
+        never_begun = numbers()
+    await never_begun.aclose()
+
+
+async def test_a_generator_left_open_is_named() -> None:
+    forgotten = numbers()
+    with pytest.raises(AssertionError, match="async generators left open: numbers"):
+        async with no_leaks():
+            await anext(forgotten)
+    await forgotten.aclose()
+
+
+async def test_a_generator_left_open_by_a_task_is_named() -> None:
+    kept = []
+
+    async def forget() -> None:
+        kept.append(numbers())
+        await anext(kept[0])
+
+    with pytest.raises(AssertionError, match="async generators left open: numbers"):
+        async with no_leaks(), anyio.create_task_group() as tasks:
+            tasks.start_soon(forget)
+    await kept[0].aclose()
+
+
+async def test_what_other_tasks_leave_open_is_not_the_blocks() -> None:
+    other = numbers()
+    begin, begun = anyio.Event(), anyio.Event()
+
+    async def run_on() -> None:
+        await begin.wait()
+        async with aclosing(other):
+            await anext(other)
+            begun.set()
+            await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run_on)
+        await anyio.wait_all_tasks_blocked()
+        async with no_leaks():
+            begin.set()
+            await begun.wait()
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_thread_that_is_ending_is_waited_for() -> None:

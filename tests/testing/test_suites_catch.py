@@ -6,10 +6,11 @@ named beside it must fail, and must pass for the same fake without the fault.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from itertools import count, repeat
 from typing import Any
@@ -27,6 +28,7 @@ from realtime_stts.protocols import (
     TranscriptionSegment,
 )
 from realtime_stts.testing import (
+    MemoryWebSocketAdapter,
     PauseDetectorSuite,
     ResponseGeneratorSuite,
     ScriptedPauseDetector,
@@ -35,7 +37,9 @@ from realtime_stts.testing import (
     ScriptedTTSEngine,
     StreamingSpeechToTextSuite,
     StreamingTextToSpeechSuite,
+    WebSocketAdapterSuite,
     _leaks,
+    connected_pair,
 )
 
 pytestmark = pytest.mark.anyio
@@ -697,3 +701,157 @@ class FallsSilentOnceClosed(Responder):
 )
 async def test_response_generator(engine: type, check: str, arguments: tuple[Any, ...]) -> None:
     await catches(ResponseGeneratorSuite(), Responder, engine, check, arguments)
+
+
+# -- websockets --------------------------------------------------------------------------
+
+
+class Adapter(MemoryWebSocketAdapter):
+    """The sound one; what is wrong with the others, they do around it."""
+
+    def __init__(self, inner: MemoryWebSocketAdapter) -> None:
+        super().__init__(inner._connection)
+
+
+class NeverSaysItIsConnected(Adapter):
+    is_connected = False
+
+
+class ConnectedBeforeItAccepts(Adapter):
+    @property
+    def is_connected(self) -> bool:
+        return self._connection.close_code is None
+
+
+class LosesEverySecondChunk(Adapter):
+    async def receive_audio(self) -> AudioData | None:
+        await super().receive_audio()
+        return await super().receive_audio()
+
+
+class CallsEveryRateTheSame(Adapter):
+    async def receive_audio(self) -> AudioData | None:
+        audio = await super().receive_audio()
+        return audio and AudioData(audio.data, 48_000)
+
+
+class ReadsOneKindAtATime(Adapter):
+    def __init__(self, inner: MemoryWebSocketAdapter) -> None:
+        super().__init__(inner)
+        self.reading = anyio.Lock()
+
+    async def receive_audio(self) -> AudioData | None:
+        async with self.reading:
+            return await super().receive_audio()
+
+    async def receive_command(self) -> dict[str, Any] | None:
+        async with self.reading:
+            return await super().receive_command()
+
+
+class TakesWhatIsLeftUnread(Adapter):
+    """A reader that keeps a message to itself when it is cancelled."""
+
+    async def receive_command(self) -> dict[str, Any] | None:
+        command = await super().receive_command()
+        await anyio.sleep(0.01)
+        return command
+
+
+class TakesQuietForTheEnd(Adapter):
+    async def receive_command(self) -> dict[str, Any] | None:
+        with anyio.move_on_after(0.05):
+            return await super().receive_command()
+        await self.close()
+        return None
+
+
+class SpeaksAscii(Adapter):
+    async def send_json(self, data: dict[str, Any]) -> None:
+        await super().send_json(json.loads(json.dumps(data).encode().decode("unicode-escape")))
+
+
+class SendsAudioAsText(Adapter):
+    async def send_audio(self, audio: AudioData) -> None:
+        await self.send_json({"audio": audio.data.hex()})
+
+
+class SendsHalfTheSound(Adapter):
+    async def send_audio(self, audio: AudioData) -> None:
+        await super().send_audio(audio.sliced(0.0, audio.duration_seconds / 2))
+
+
+class ForgetsTheCode(Adapter):
+    async def close(self, code: int = 1000) -> None:
+        await super().close()
+
+
+class ClosesOnlyOnce(Adapter):
+    async def close(self, code: int = 1000) -> None:
+        if not self.is_connected:
+            raise RuntimeError("it is closed already")
+        await super().close(code)
+
+
+class HangsUpWithoutAWord(Adapter):
+    """The connection is given up, and nobody who waits for it is told."""
+
+    async def close(self, code: int = 1000) -> None:
+        self._connection.accepted = False
+
+
+class FailsWithTheClient(Adapter):
+    async def send_json(self, data: dict[str, Any]) -> None:
+        if not self.is_connected:
+            raise ConnectionResetError
+        await super().send_json(data)
+
+
+class NeverNoticesTheEnd(Adapter):
+    closed = False
+
+    async def close(self, code: int = 1000) -> None:
+        self.closed = True
+        await super().close(code)
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connection.accepted and not self.closed
+
+
+class ReadsInTheBackground(Adapter):
+    async def receive_audio(self) -> AudioData | None:
+        threading.Thread(target=time.sleep, args=(0.5,)).start()
+        return await super().receive_audio()
+
+
+@pytest.mark.parametrize(
+    ("engine", "check", "arguments"),
+    [
+        fault(NeverSaysItIsConnected, "test_is_connected_once_it_has_accepted"),
+        fault(ConnectedBeforeItAccepts, "test_is_connected_once_it_has_accepted"),
+        fault(LosesEverySecondChunk, "test_receives_audio"),
+        fault(CallsEveryRateTheSame, "test_receives_audio"),
+        fault(ReadsOneKindAtATime, "test_receives_both_at_the_same_time"),
+        fault(TakesWhatIsLeftUnread, "test_loses_nothing_when_a_receive_is_cancelled"),
+        fault(TakesQuietForTheEnd, "test_stays_connected_while_nothing_comes"),
+        fault(SpeaksAscii, "test_sends_json"),
+        fault(SendsAudioAsText, "test_sends_audio"),
+        fault(SendsHalfTheSound, "test_sends_audio"),
+        fault(ForgetsTheCode, "test_tells_the_client_that_it_closes", 1001),
+        fault(ForgetsTheCode, "test_may_be_closed_twice"),
+        fault(ClosesOnlyOnce, "test_may_be_closed_twice"),
+        fault(HangsUpWithoutAWord, "test_closing_ends_what_waits_for_the_client"),
+        fault(NeverNoticesTheEnd, "test_notices_that_the_client_has_left"),
+        fault(FailsWithTheClient, "test_sends_nothing_to_a_client_that_has_left"),
+        fault(ReadsInTheBackground, "test_leaves_nothing_running"),
+    ],
+)
+async def test_websocket_adapter(engine: type, check: str, arguments: tuple[Any, ...]) -> None:
+    class Suite(WebSocketAdapterSuite):
+        @asynccontextmanager
+        async def connection(self) -> AsyncGenerator[Any]:
+            adapter, client = connected_pair()
+            yield self.engine(adapter), client
+
+    await catches(Suite(), Adapter, engine, check, arguments)

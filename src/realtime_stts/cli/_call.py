@@ -19,7 +19,6 @@ from ..conversation import (
     FinalTranscript,
     Session,
     StateChanged,
-    TurnPolicy,
 )
 from ..protocols import ConversationState
 from ._recording import Moment, Playout, Recording, record
@@ -49,18 +48,15 @@ class Call:
 
     Args:
         session: A fresh one; the call opens and closes it.
-        policy: The session's.
         told: Called with each event as it comes and the phrase it is about.
     """
 
     def __init__(
         self,
         session: Session,
-        policy: TurnPolicy,
         told: Callable[[Moment, Phrase | None], None],
     ) -> None:
         self._session = session
-        self._policy = policy
         self._told = told
         self._sent: list[NDArray[np.int16]] = []
         self._noise = np.random.default_rng(0)
@@ -90,7 +86,7 @@ class Call:
                 self._told(moment, self._phrase)
         caller = AudioData(np.concatenate(self._sent).tobytes(), LINE_RATE)
         texts = [phrase.text for phrase in phrases]
-        return record(caller, self._playout, self._moments, texts, self._phrases, self._policy)
+        return record(caller, self._playout, self._moments, texts, self._phrases)
 
     @property
     def _clock(self) -> float:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import anyio
 
-from ..conversation import ConversationEngine, TemplateResponseGenerator, TurnPolicy
+from ..conversation import ConversationEngine, TemplateResponseGenerator
 from ..engines import load_pause_detector, load_stt, load_tts
 from ..testing import virtual_time
 from ._call import Call, Phrase
@@ -72,7 +72,6 @@ def run_demo(
 async def _converse(
     recorded: Phrase | None, lines: Sequence[Line], stt: str, tts: str, fast: bool
 ) -> Recording:
-    policy = TurnPolicy()
     texts = [line.text for line in lines if line.words]
     # PocketSphinx understands little of eSpeak, unless it knows what may be said.
     hints = {"phrases": texts} if texts and _is_pocketsphinx(stt) else {}
@@ -93,11 +92,10 @@ async def _converse(
             tts=voice,
             responder=TemplateResponseGenerator(),
             pause_detector=detector,
-            policy=policy,
         )
         _introduce(recorded, lines, stt, tts, fast)
         with Screen(out) as screen:
-            return await Call(engine.session(), policy, screen.show).hold(phrases)
+            return await Call(engine.session(), screen.show).hold(phrases)
 
 
 def _introduce(

@@ -7,7 +7,7 @@ moment on the session's audio clock is the same moment on this timeline.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -31,23 +31,12 @@ from ..conversation import (
     TurnEnded,
     TurnFailed,
     TurnMetrics,
-    TurnPolicy,
     UserIdle,
 )
-from ..conversation._events import InputEnded, ListenTo, Outcome, UserTurnEnded
-from ..conversation._turns import TurnState, step
+from ..conversation._events import Outcome
+from ..testing._line import Moment, Playout
 
 __all__ = ["Moment", "Playout", "Recording", "Turn", "event_fields", "record"]
-
-_ROUNDING = 1e-6  # s; far under a sample
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """An event, and when it reached the host."""
-
-    t: float
-    event: Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,71 +103,12 @@ class Recording:
         return AudioData.from_samples(np.stack([s[:n_frames] for s in sides], axis=1), rate)
 
 
-@dataclass(slots=True)
-class Playout:
-    """The bot's loudspeaker: each sound is played when it comes or the last one has ended."""
-
-    end: float = 0.0  # of the last sound
-    spans: dict[int, list[tuple[float, float]]] = field(default_factory=dict)  # of each reply
-    _sounds: list[tuple[float, AudioData]] = field(default_factory=list)
-
-    def tell(self, moment: Moment) -> None:
-        """Play what comes, and drop what is not to be heard any more."""
-        match moment.event:
-            case ReplyAudio(turn, audio):
-                self._play(moment.t, turn, audio.mono().converted())
-            case ReplyPaused(turn) | Interrupted(turn):
-                self._drop(moment.t, turn)
-
-    def _play(self, t: float, turn: int, audio: AudioData) -> None:
-        start = max(self.end, t)
-        spans = self.spans.setdefault(turn, [])
-        if start > self.end or not spans:
-            spans.append((start, start))
-        self.end = start + audio.duration_seconds
-        spans[-1] = (spans[-1][0], self.end)
-        self._sounds.append((start, audio))
-
-    def _drop(self, t: float, turn: int) -> None:
-        while self._sounds and self.end > t:
-            start, audio = self._sounds.pop()
-            if start < t:
-                self._sounds.append((start, audio.sliced(0.0, t - start)))
-                break
-            self.end = start
-        self.end = min(self.end, t)
-        spans = [(start, min(end, t)) for start, end in self.spans.get(turn, []) if start < t]
-        self.spans[turn] = spans
-
-    def mixed(self, duration: float) -> AudioData:
-        """The loudspeaker's whole channel, silence included, at the first reply's rate."""
-        rate = self._sounds[0][1].sample_rate if self._sounds else 16_000
-        channel = np.zeros(round(duration * rate), np.float32)
-        for start, chunks in self._runs():
-            sound = AudioData.concat(chunks).resampled(rate).samples[:, 0]
-            room = channel[round(start * rate) :]
-            room[: len(sound)] = sound[: len(room)]
-        return AudioData.from_samples(channel, rate)
-
-    def _runs(self) -> list[tuple[float, list[AudioData]]]:
-        """What was played without a break is one piece, and resampled as one: no seams."""
-        runs: list[tuple[float, list[AudioData]]] = []
-        end = 0.0
-        for start, audio in self._sounds:
-            if not runs or start > end + _ROUNDING:
-                runs.append((start, []))
-            runs[-1][1].append(audio)
-            end = start + audio.duration_seconds
-        return runs
-
-
 def record(
     caller: AudioData,
     playout: Playout,
     moments: Sequence[Moment],
     texts: Sequence[str | None],
     phrases: Mapping[int, int],
-    policy: TurnPolicy,
 ) -> Recording:
     """A call from what was sent, played and told.
 
@@ -188,52 +118,35 @@ def record(
         moments: What the session told, in order.
         texts: The words of each of the caller's phrases; None where nobody knows.
         phrases: Which phrase each turn was about.
-        policy: What divided the turns.
     """
-    duration = caller.duration_seconds
     events = [moment.event for moment in moments]
-    turns = {
-        number: Turn(number, start, end) for number, start, end in _spoken(events, duration, policy)
-    }
-    for number, phrase in phrases.items():
-        turns[number] = replace(turns[number], phrase=phrase, said=texts[phrase])
-    for number, spans in playout.spans.items():
-        turns[number] = replace(turns[number], replies=tuple(spans))
+    heard = {event.turn: event.text for event in events if isinstance(event, FinalTranscript)}
+    turns = []
     for event in events:
+        if not isinstance(event, TurnEnded | TurnFailed):
+            continue
+        phrase = phrases.get(event.turn)
+        turn = Turn(
+            event.turn,
+            *event.speech,
+            phrase=phrase,
+            said=None if phrase is None else texts[phrase],
+            heard=heard.get(event.turn, ""),
+            replies=tuple(playout.spans.get(event.turn, ())),
+        )
         match event:
-            case FinalTranscript(number, text):
-                turns[number] = replace(turns[number], heard=text)
-            case TurnEnded(number, _, reply, metrics, spoken, outcome):
-                turns[number] = replace(
-                    turns[number], reply=reply, metrics=metrics, spoken=spoken, outcome=outcome
-                )
-            case TurnFailed(number, error):
-                turns[number] = replace(turns[number], error=str(error))
+            case TurnEnded(reply=reply, metrics=metrics, heard=spoken, outcome=outcome):
+                turn = replace(turn, reply=reply, spoken=spoken, outcome=outcome, metrics=metrics)
+            case TurnFailed(error=error):
+                turn = replace(turn, error=str(error))
+        turns.append(turn)
     return Recording(
         caller,
-        playout.mixed(duration),
-        tuple(_speech(events, duration)),
-        tuple(turns.values()),
+        playout.mixed(caller.duration_seconds),
+        tuple(_speech(events, caller.duration_seconds)),
+        tuple(sorted(turns, key=lambda turn: turn.number)),
         tuple(moments),
     )
-
-
-def _spoken(
-    events: Iterable[Event], duration: float, policy: TurnPolicy
-) -> Iterable[tuple[int, float, float]]:
-    """Each turn's number and span, decided once more by the machine that decided it live."""
-    # The answers' order is not asked for here: let all of them wait.
-    policy = replace(policy, pre_roll=0.0, max_waiting=len([*events]) + 1, idle_after=None)
-    signals = [event for event in events if isinstance(event, SpeechStarted | SpeechStopped)]
-    state, starts = TurnState(), dict[int, float]()
-    for signal in (*signals, InputEnded(duration)):
-        state, actions = step(state, signal, policy)
-        for action in actions:
-            match action:
-                case ListenTo(number, start):
-                    starts[number] = start
-                case UserTurnEnded(number, end):
-                    yield number, starts[number], end
 
 
 def _speech(events: Iterable[Event], duration: float) -> Iterable[tuple[float, float]]:
@@ -275,14 +188,15 @@ def event_fields(event: Event) -> dict[str, Any]:
             return {"since": since, "at": at}
         case SessionEnded(reason):
             return {"reason": reason}
-        case TurnEnded(turn, transcript, reply, metrics, spoken, outcome):
+        case TurnEnded(turn, transcript, reply, metrics, spoken, outcome, speech):
             return {
                 "turn": turn,
+                "speech": speech,
                 "transcript": transcript,
                 "reply": reply,
                 "heard": spoken,
                 "outcome": outcome,
                 "metrics": {name: getattr(metrics, name) for name in TurnMetrics.__slots__},
             }
-        case TurnFailed(turn, error, request_id):
-            return {"turn": turn, "error": str(error), "request_id": request_id}
+        case TurnFailed(turn, error, request_id, speech):
+            return {"turn": turn, "speech": speech, "error": str(error), "request_id": request_id}

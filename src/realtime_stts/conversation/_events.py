@@ -201,6 +201,7 @@ class TurnEnded:
     metrics: TurnMetrics
     heard: str = ""  # the part of it that was played
     outcome: Outcome = "answered"
+    speech: tuple[float, float] = (0.0, 0.0)  # when the user spoke, on the audio clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +214,7 @@ class TurnFailed:
     turn: int
     error: Exception
     request_id: str
+    speech: tuple[float, float] = (0.0, 0.0)  # when the user spoke, on the audio clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ from ._mailbox import Mailbox
 from ._overlap import Heard, agreed, judge
 from ._playout import Playout
 from ._recording import SAMPLE_RATE, Recent, Utterance
-from ._turns import Paused, TurnPolicy, TurnState, step, wants_voicing
+from ._turns import Idle, Paused, TurnPolicy, TurnState, step, wants_voicing
 
 __all__ = ["Parts", "Session", "SessionStatistics"]
 
@@ -156,6 +156,7 @@ class _Turn:
     number: int
     request_id: str
     start: float  # on the audio clock
+    speech: tuple[float, float]  # on the audio clock, pauses and all
     heard_until: float  # on the audio clock: what the utterance has
     audio_end: float | None = None  # on the audio clock, once the user has finished
     utterance: Utterance = field(default_factory=Utterance)
@@ -417,7 +418,9 @@ class Session:
                 self._events.post(UserIdle(since, at))
 
     def _new_turn(self, number: int, start: float) -> _Turn:
-        turn = _Turn(number, f"{self.id}-{number}", start, start)
+        user = self._state.user
+        since = user.since if not isinstance(user, Idle) and user.turn == number else start
+        turn = _Turn(number, f"{self.id}-{number}", start, (since, since), start)
         turn.attempt = self._new_attempt(turn)
         return turn
 
@@ -444,6 +447,7 @@ class Session:
     def _user_turn_ended(self, turn: _Turn, end: float, audio_end: float) -> None:
         attempt, now = turn.attempt, anyio.current_time()
         turn.audio_end = audio_end
+        turn.speech = (turn.speech[0], end)
         attempt.ledger.end_of_turn_delay = self.clock - end
         attempt.ledger.decided_at = now
         if (limit := self._parts.limits.transcription) is not None:
@@ -594,11 +598,19 @@ class Session:
             self._history.add(Exchange(turn.number, attempt.transcript, reply, played))
         if failure is not None and turn.outcome == "answered":
             self._events.post(StateChanged(ConversationState.ERROR))
-            self._events.post(TurnFailed(turn.number, failure, turn.request_id))
+            self._events.post(TurnFailed(turn.number, failure, turn.request_id, turn.speech))
             return
         metrics = attempt.ledger.metrics()
         self._events.post(
-            TurnEnded(turn.number, attempt.transcript, reply, metrics, played, turn.outcome)
+            TurnEnded(
+                turn.number,
+                attempt.transcript,
+                reply,
+                metrics,
+                played,
+                turn.outcome,
+                turn.speech,
+            )
         )
 
     async def _converse(self, turn: _Turn, attempt: _Attempt) -> None:

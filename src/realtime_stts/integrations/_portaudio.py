@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any, Final, Literal
 
 from ..errors import AudioDeviceError, MissingExtraError
@@ -24,6 +24,7 @@ except OSError as exc:  # the package is there, the C library is not
 __all__ = ["AudioDevice", "Callbacks", "Kind", "OpenDevice", "devices", "open_device"]
 
 _LATENCY: Final = 0.04  # s asked of the card: two blocks, so that Python may be late with one
+_CLOSING: Final = 2.0  # s for a device to close, which takes it some 0.05
 
 # PortAudio is not thread-safe: its calls need a lock, or one thread for all of them
 # (https://github.com/PortAudio/portaudio/issues/254).
@@ -67,9 +68,15 @@ class OpenDevice:
     _stream: Any
 
     def close(self) -> None:
-        """End it; what it had not played yet is dropped."""
+        """End it; what it had not played yet is dropped.
+
+        A driver whose device was unplugged may never return. Then its thread is left to
+        it, and dies with the process.
+        """
         with _LOCK:
-            self._stream.close()
+            closing = Thread(target=self._stream.close, daemon=True)
+            closing.start()
+            closing.join(_CLOSING)
 
 
 def devices() -> tuple[AudioDevice, ...]:

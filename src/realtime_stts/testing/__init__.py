@@ -2,9 +2,14 @@
 
 * `virtual_time` and the pytest plugin ``realtime_stts.testing.plugin``: an hour of
   conversation in the time of its computing.
+* `Caller`: somebody who calls a session, waits, interrupts and hangs up; the `Call` it was,
+  and `assert_within`.
 * ``Scripted…``: engines that say what the test tells them to, when, and fail on demand.
+* `speak_tones`, `tone_text` and `ToneSTTEngine`: a language that fakes truly speak and
+  understand, so that what was heard can be compared with what was said.
+* `Cassette`: calls of real engines, recorded once and replayed with their timing.
 * ``…Suite``: what the Protocols promise, as test classes. An engine is proved by a
-  subclass whose ``engine`` method returns it.
+  subclass whose ``engine`` method returns it. `connected_pair`: a WebSocket in memory.
 * `speech`, `chunked` and `no_leaks`: sound, its delivery, and nothing left running.
 
 Only the suites and the plugin need pytest: ``pip install "realtime-stts[testing]"``.
@@ -17,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtraError
 from ._audio import chunked, speech
+from ._call import Call, CallTurn, assert_within
+from ._caller import Caller
 from ._cassette import Cassette, RecordingMiddleware
 from ._cassette_replay import CassetteMismatch
 from ._leaks import no_leaks
@@ -29,6 +36,12 @@ from ._tone_stt import ToneSTTEngine
 from ._tones import speak_tones, tone_spelling
 from ._tts import ScriptedTTSEngine, TTSCall
 from ._virtual_time import virtual_time
+from ._websocket import (
+    MemoryWebSocketAdapter,
+    MemoryWebSocketClient,
+    WebSocketClient,
+    connected_pair,
+)
 
 if TYPE_CHECKING:
     from .suites import (
@@ -38,12 +51,18 @@ if TYPE_CHECKING:
         StreamingSpeechToTextSuite,
         StreamingTextToSpeechSuite,
         TextToSpeechSuite,
+        WebSocketAdapterSuite,
     )
 
 __all__ = [
+    "Call",
+    "CallTurn",
+    "Caller",
     "Cassette",
     "CassetteMismatch",
     "Failure",
+    "MemoryWebSocketAdapter",
+    "MemoryWebSocketClient",
     "PauseDetectorSuite",
     "RecordingMiddleware",
     "ResponseCall",
@@ -60,7 +79,11 @@ __all__ = [
     "TTSCall",
     "TextToSpeechSuite",
     "ToneSTTEngine",
+    "WebSocketAdapterSuite",
+    "WebSocketClient",
+    "assert_within",
     "chunked",
+    "connected_pair",
     "no_leaks",
     "speak_tones",
     "speech",

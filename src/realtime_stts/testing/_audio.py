@@ -9,7 +9,7 @@ import numpy as np
 
 from ..audio import AudioData
 
-__all__ = ["chunked", "speech"]
+__all__ = ["chunked", "cough", "speech"]
 
 _PITCH = 120.0  # Hz; an adult voice
 _FORMANTS = (500.0, 1500.0, 2500.0)  # Hz; a neutral vowel (a tube of 17.5 cm, closed at one end)
@@ -53,3 +53,12 @@ async def chunked(
             # Against the beginning, so that rounding does not add up.
             await anyio.sleep_until(began + last / pcm.sample_rate)
         yield pcm.sliced(first / pcm.sample_rate, last / pcm.sample_rate)
+
+
+def cough(seconds: float, sample_rate: int = 16_000) -> AudioData:
+    """A burst of noise that dies away: loud, and neither voiced nor a word."""
+    n_frames = round(seconds * sample_rate)
+    # This generator, unlike the newer ones, is promised to give the same for ever.
+    noise = np.random.RandomState(0).normal(0.0, 1.0, n_frames)
+    decay = np.exp(-3.0 * np.arange(n_frames) / max(1, n_frames))  # to a twentieth
+    return AudioData.from_samples(np.clip(0.25 * noise, -1.0, 1.0) * decay, sample_rate)

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import CodeType
+from types import AsyncGeneratorType, CodeType
 from typing import Any
 from weakref import WeakSet
 
 __all__ = ["OpenGenerators", "watched_generators"]
 
-_Generator = AsyncGenerator[Any, Any]
-_Hook = Callable[[_Generator], Any]
+_Generator = AsyncGeneratorType[Any, Any]
+_Hook = Callable[[Any], None]  # typeshed has a wider type for a generator
 
 
 class OpenGenerators:
@@ -66,7 +66,7 @@ class _Hooks(threading.local):
     def uninstall(self) -> None:
         sys.set_asyncgen_hooks(*self._before)
 
-    def _first_iteration(self, generator: _Generator) -> None:
+    def _first_iteration(self, generator: Any) -> None:
         for watcher in self.watchers:
             watcher.begin(generator)
         if self._before.firstiter is not None:
@@ -74,7 +74,7 @@ class _Hooks(threading.local):
 
     def _finalizer(self, before: _Hook | None) -> _Hook:
         # A generator keeps the one it began with, though that may have been uninstalled.
-        def finalize(generator: _Generator) -> None:
+        def finalize(generator: Any) -> None:
             for watcher in self.watchers:
                 watcher.drop(generator)
             if before is not None:

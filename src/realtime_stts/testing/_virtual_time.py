@@ -72,8 +72,9 @@ class _VirtualTimeLoop(asyncio.SelectorEventLoop):
         Who waits for it would otherwise be woken a rounding error too early; two that then
         wait again, each keeping the loop from idling, would do so for ever.
         """
-        if self._scheduled:
-            due: float = self._scheduled[0].when()
+        scheduled: list[asyncio.TimerHandle] = vars(self)["_scheduled"]  # the loop's own heap
+        if scheduled:
+            due = scheduled[0].when()
             if self._now < due < self._now + self._clock_resolution:
                 self._now = due
 

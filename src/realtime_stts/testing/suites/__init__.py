@@ -15,6 +15,7 @@ from ._pause_detector import PauseDetectorSuite
 from ._responder import ResponseGeneratorSuite
 from ._speech_to_text import SpeechToTextSuite, StreamingSpeechToTextSuite
 from ._text_to_speech import StreamingTextToSpeechSuite, TextToSpeechSuite
+from ._websocket import WebSocketAdapterSuite
 
 __all__ = [
     "PauseDetectorSuite",
@@ -23,4 +24,5 @@ __all__ = [
     "StreamingSpeechToTextSuite",
     "StreamingTextToSpeechSuite",
     "TextToSpeechSuite",
+    "WebSocketAdapterSuite",
 ]
