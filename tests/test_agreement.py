@@ -176,6 +176,14 @@ def after(committed: str, tail: str, start: float = 0.0) -> Agreement:
             after("the cat sat", "", 0.5), spoken("cat sat", 0.5), "", id="nothing is new",
         ),
         pytest.param(after("the cat", "sat"), (), "", id="nothing is heard"),
+        pytest.param(after("the", "cat"), spoken("cat"), "cat", id="a committed word is missing"),
+        pytest.param(
+            after("so", "so good it is"), spoken("is"), "is", id="and much of the tail as well",
+        ),
+        pytest.param(
+            after("so", "very very good"), spoken("very good"), "very good",
+            id="or one of two that are alike",
+        ),
     ],
 )  # fmt: skip
 def test_what_was_committed_is_not_said_twice(
@@ -206,6 +214,14 @@ POLICY = TrimPolicy(keep=3.0, limit=6.0)
         pytest.param(after("a b c d e. f", ""), 3.1, 0.0, id="one sentence is the last"),
         pytest.param(after("a.", "b. c. d."), 3.1, 0.0, id="uncommitted sentences do not count"),
         pytest.param(after("a. b. c. d", "", 0.95), 4.0, 0.95, id="nor those trimmed already"),
+        pytest.param(after("a. b. c. d. e. f.", "", 2.0), 4.0, 2.0, id="nor does their sound"),
+        pytest.param(
+            after("a b c d e f g h i j k", "", 2.0), 5.5, 2.0, id="nor does it towards the limit"
+        ),
+        pytest.param(
+            Agreement(spoken("a. b.") + spoken("c.", 1.25)), 3.1, 1.1,
+            id="a sentence is cut in the pause after it",
+        ),
         pytest.param(
             after('a! "b?" c… d。', ""), 3.1, 1.4, id="sentences end in many ways",
         ),
@@ -235,6 +251,8 @@ def test_past_the_limit_nothing_waits_for_agreement() -> None:
     state = trimmed(after("a b", "c d e f g h i j k"), 6.2, POLICY)
     assert told(state) == ("a b c d e f g", "h i j k")
     assert state.start == 3.4
+    state = trimmed(after("a b", "c d e f g h i j k"), 7.0, POLICY)
+    assert told(state) == ("a b c d e f g h", "i j k"), "the next word begins just there"
 
 
 @pytest.mark.parametrize(
@@ -243,6 +261,11 @@ def test_past_the_limit_nothing_waits_for_agreement() -> None:
 def test_a_policy_that_makes_no_sense_is_refused(keep: float, limit: float) -> None:
     with pytest.raises(ValueError, match="limit"):
         TrimPolicy(keep, limit)
+
+
+@pytest.mark.parametrize(("keep", "limit"), [(0.0, 1.0), (1.0, 1.0)])
+def test_little_may_be_kept(keep: float, limit: float) -> None:
+    assert TrimPolicy(keep, limit).limit == limit
 
 
 def test_by_default_a_turn_is_kept_whole() -> None:
@@ -315,6 +338,10 @@ def test_without_either_they_are_spread_over_the_sound(
         TranscriptionWord("I", 2.0, 2.2, 0.7),
         TranscriptionWord("know.", 2.2, 3.2, 0.7),
     )
+
+
+def test_a_word_of_one_letter_takes_all_the_sound() -> None:
+    assert times(timed_words(result("I"), 0.0, 1.0)) == [("I", 0.0, 1.0)]
 
 
 def test_silence_has_no_words() -> None:

@@ -20,7 +20,7 @@ pytest.importorskip("matplotlib")
 from typer.testing import CliRunner
 
 from realtime_stts import AudioData, EngineError
-from realtime_stts.cli import _demo
+from realtime_stts.cli import _demo, _keep
 from realtime_stts.cli._app import app
 from realtime_stts.engines.energy import EnergyPauseDetector
 from realtime_stts.testing import ScriptedSTTEngine, ScriptedTTSEngine, speech
@@ -225,7 +225,7 @@ class TestByScript:
             raise OSError(28, "No space left on device")
 
         (tmp_path / "caller.wav").write_bytes(b"of the last run")
-        monkeypatch.setattr(_demo, "draw_timeline", full_disk)
+        monkeypatch.setattr(_keep, "draw_timeline", full_disk)
         code, _, err = run(tmp_path, *self.PHRASES)
         assert (code, err) == (1, "error: [Errno 28] No space left on device\n")
         assert [path.name for path in tmp_path.iterdir()] == ["caller.wav"]

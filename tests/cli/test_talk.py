@@ -26,9 +26,10 @@ from typer.testing import CliRunner
 from realtime_stts import AudioData, ConversationEngine, EngineError, TurnPolicy
 from realtime_stts.cli import _talk
 from realtime_stts.cli._app import app
+from realtime_stts.cli._keep import FILES
 from realtime_stts.cli._screen import Screen
 from realtime_stts.cli._talk import Talk
-from realtime_stts.cli._tape import FILES, Tape
+from realtime_stts.cli._tape import Tape
 from realtime_stts.conversation import engine
 from realtime_stts.engines.energy import EnergyPauseDetector
 from realtime_stts.errors import AudioDeviceError
@@ -183,17 +184,15 @@ class TestTalk:
         held = await Held().hold(sounds(1.0))
         assert held.summary(capsys) == "0 turns in 1 s\n"
 
-    async def test_a_tape_keeps_both_voices_and_the_events(self, tmp_path: Path) -> None:
+    async def test_a_tape_keeps_both_voices_and_the_events(self) -> None:
         tape = Tape()
         held = await Held().hold(sounds(0.5, 1.0, 4.0), "hello there", tape=tape)
-        tape.save(tmp_path)
-        caller = AudioData.from_file(tmp_path / "caller.wav")
-        assert caller.data == sounds(0.5, 1.0, 4.0).data
-        reply = AudioData.from_file(tmp_path / "reply.wav")
-        assert (reply.samples != 0).sum() / reply.sample_rate == pytest.approx(
+        kept = tape.recording
+        assert kept.caller.data == sounds(0.5, 1.0, 4.0).data
+        assert (kept.bot.samples != 0).sum() / kept.bot.sample_rate == pytest.approx(
             held.speaker.seconds, rel=0.3
         )
-        assert '"type": "TurnEnded"' in (tmp_path / "events.jsonl").read_text()
+        assert [turn.heard for turn in kept.turns] == ["hello there"]
 
     async def test_a_microphone_that_fails_ends_it(self) -> None:
         async def unplugged() -> AsyncGenerator[AudioData]:
@@ -348,7 +347,7 @@ class TestTheCommand:
         code, out, _ = self.run("--mode", "echo", "--output-dir", str(folder))
         assert code == 0
         assert {path.name for path in folder.iterdir()} == {*FILES}
-        assert f"kept:\n  {folder / 'conversation.wav'}  (stereo: you left" in out
+        assert f"kept:\n  {folder / 'conversation.wav'}  (stereo: caller left" in out
 
     def test_a_folder_that_cannot_be_made_is_known_before_anybody_has_talked(
         self, tmp_path: Path

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import anyio
 
@@ -17,19 +15,11 @@ from ..testing import virtual_time
 from ._call import Call, Phrase
 from ._caller import CALLER_VOICE, PART, Line, rehearse, replay
 from ._console import err, out
-from ._recording import Recording, event_fields
+from ._keep import FILES, FREE_SPEECH, keep, legend
+from ._recording import Recording
 from ._screen import Screen, latency_table, same_words
-from ._timeline import draw_timeline
 
-__all__ = ["FILES", "PART", "Line", "run_demo"]
-
-FILES = {
-    "conversation.wav": "stereo: caller left, bot right",
-    "caller.wav": "the caller alone",
-    "reply.wav": "the bot alone",
-    "timeline.png": "the picture: who spoke when, and every wait",
-    "events.jsonl": "everything the session told its host",
-}
+__all__ = ["PART", "Line", "run_demo"]
 
 _FAST = "fast: nobody waits, and little of the computing is in the times"
 
@@ -60,11 +50,11 @@ def run_demo(
     recorded = None if recording is None else replay(recording)
     if recorded is not None:
         lines = ()
-    with _staged(output_dir) as stage:
-        options = virtual_time()[1] if fast else {}
-        converse = partial(_converse, recorded, lines, stt, tts, fast)
-        call = anyio.run(converse, backend_options=options)
-        _write(call, stage, _subtitle(stt, tts, fast=fast))
+    output_dir.mkdir(parents=True, exist_ok=True)  # or fail before anybody has talked
+    options = virtual_time()[1] if fast else {}
+    converse = partial(_converse, recorded, lines, stt, tts, fast)
+    call = anyio.run(converse, backend_options=options)
+    keep(call, output_dir, legend(stt, tts, *(["without waiting"] if fast else [])))
     _summarise(call, [line.text for line in lines if line.words], output_dir)
     return all(turn.error is None for turn in call.turns)
 
@@ -109,10 +99,7 @@ def _introduce(
     else:
         n_over = 0
         caller = f"A recording of {recorded.audio.duration_seconds:.0f} s is played"
-        note = (
-            "PocketSphinx is a recogniser of the 2000s with a small model: of free speech "
-            "expect some words right and many wrong."
-        )
+        note = FREE_SPEECH
     _tell(f"{caller} to a bot that hears with {stt} and speaks with {tts}.")
     if n_over:
         _tell(f"{_count(n_over, 'time')} the caller speaks while the bot does.")
@@ -135,34 +122,6 @@ def _tell(text: str) -> None:
     out.print(text, markup=False, soft_wrap=not out.is_terminal)
 
 
-def _subtitle(stt: str, tts: str, *, fast: bool) -> str:
-    parts = [
-        f"{stt} hears, {tts} speaks",
-        "shaded: speech as silero detects it",
-        "waits: from where it ends",
-        "dots: partial transcripts",
-        "hatched: the bot is held",
-    ]
-    return "   ·   ".join([*parts, "without waiting"] if fast else parts)
-
-
-def _write(call: Recording, stage: Path, subtitle: str) -> None:
-    with err.status("drawing the timeline"):
-        call.caller.to_file(stage / "caller.wav")
-        call.bot.to_file(stage / "reply.wav")
-        call.stereo().to_file(stage / "conversation.wav")
-        lines = [
-            json.dumps(
-                {"t": round(moment.t, 4), "type": type(moment.event).__name__}
-                | event_fields(moment.event),
-                ensure_ascii=False,
-            )
-            for moment in call.moments
-        ]
-        (stage / "events.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        (stage / "timeline.png").write_bytes(draw_timeline(call, subtitle))
-
-
 def _summarise(call: Recording, texts: Sequence[str], output_dir: Path) -> None:
     metrics = [turn.metrics for turn in call.turns if turn.metrics and turn.reply_start is not None]
     if metrics:
@@ -179,13 +138,3 @@ def _summarise(call: Recording, texts: Sequence[str], output_dir: Path) -> None:
     _tell(f"{call.duration:.1f} s of conversation:")
     for name, content in FILES.items():
         _tell(f"  {output_dir / name}  ({content})")
-
-
-@contextmanager
-def _staged(folder: Path) -> Iterator[Path]:
-    """A folder for the files of ``folder``, which they reach together or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder, prefix=".unfinished-") as stage:
-        yield Path(stage)
-        for file in Path(stage).iterdir():
-            file.replace(folder / file.name)

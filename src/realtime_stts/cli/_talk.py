@@ -31,11 +31,12 @@ from ..conversation import (
 from ..engines import load_stt, load_tts
 from ..protocols import ResponseGenerator
 from ._console import err, out
+from ._keep import FILES, FREE_SPEECH, keep, legend
 from ._keys import enter_pressed, unechoed
 from ._meter import Meter
 from ._recording import Moment
 from ._screen import Screen, latency_table
-from ._tape import FILES, Tape
+from ._tape import Tape
 
 if TYPE_CHECKING:  # its package is an extra of its own
     from ..integrations.microphone import AudioDevice, Microphone, Speaker
@@ -184,7 +185,7 @@ def run_talk(settings: Settings) -> None:
             raise
     finally:
         if folder is not None and begun:
-            tape.save(folder)
+            keep(tape.recording, folder, legend(settings.stt, settings.tts))
             _tell_of_files(folder, tape)
 
 
@@ -237,10 +238,7 @@ def _introduce(settings: Settings, microphone: str, speaker: str) -> None:
             "which knows its own words mostly, but not always."
         )
     if settings.stt.partition(":")[0] == "pocketsphinx":
-        _tell(
-            "PocketSphinx is a recogniser of the 2000s with a small model: of free speech "
-            "expect some words right and many wrong."
-        )
+        _tell(FREE_SPEECH)
     out.print()
 
 

@@ -28,6 +28,7 @@ from ..protocols import (
     StreamingTTSEngine,
     SynthesisResult,
 )
+from ._change import Change
 from ._events import Event, ReplyAudio, ReplyText, SentenceSpoken, StateChanged
 from ._ledger import Ledger
 from ._limits import SessionLimits, next_within
@@ -73,7 +74,7 @@ class Answer:
     keep_sound: bool  # for middleware, which may ask for the whole of it
     written: list[str] = field(default_factory=list)
     _sound: list[AudioData] = field(default_factory=list)
-    _changed: anyio.Event | None = None
+    _changed: Change = field(default_factory=Change)
     _failure: Exception | None = None
     _interruptible: bool = True
     _sounding: bool = False
@@ -171,7 +172,7 @@ class Answer:
                     writing.cancel()
                     break
         self.playout.finish()
-        self._wake()
+        self._changed.tell()
 
     async def _synthesize(self, sentence: _Sentence) -> None:
         text = speakable(sentence.text)
@@ -196,11 +197,11 @@ class Answer:
                     if self.keep_sound:
                         self._sound.append(audio)
                     self.playout.add(audio)
-                    self._wake()
+                    self._changed.tell()
             whole = True
         finally:
             self.playout.end(whole=whole)
-            self._wake()
+            self._changed.tell()
 
     @property
     def _ahead(self) -> float:
@@ -215,7 +216,7 @@ class Answer:
         while True:
             now = anyio.current_time()
             if playout.held:
-                await self._wait()
+                await self._changed.wait()
             elif (audio := playout.next()) is not None:
                 # What may not be interrupted is over once it has been heard.
                 relieved = playout.interruptible and not self._interruptible
@@ -224,7 +225,7 @@ class Answer:
                 else:
                     await self._hand_over(audio)
             elif not playout.finished:
-                await self._wait()
+                await self._changed.wait()
             elif (end := playout.played_by(now)) > now:
                 await anyio.sleep_until(end)
             else:
@@ -256,17 +257,7 @@ class Answer:
     def resume(self) -> None:
         """Go on where it stopped."""
         self.playout.resume()
-        self._wake()
+        self._changed.tell()
 
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error
-
-    async def _wait(self) -> None:
-        if self._changed is None:
-            self._changed = anyio.Event()
-        await self._changed.wait()
-
-    def _wake(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None

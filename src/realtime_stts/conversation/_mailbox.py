@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import anyio
 from anyio import lowlevel
 from typing_extensions import Self
+
+from ._change import Change
 
 __all__ = ["Mailbox"]
 
@@ -36,13 +37,13 @@ class Mailbox(Generic[T]):
         self._items: deque[T] = deque()
         self._delivery: _Delivery[T] | None = None  # of one of the items
         self._closed = False
-        self._changed: anyio.Event | None = None  # made by who waits: it is not cheap
+        self._changed = Change()
 
     def post(self, item: T) -> None:
         """Append ``item``; nothing happens once the mailbox is closed."""
         if not self._closed:
             self._items.append(item)
-            self._wake()
+            self._changed.tell()
 
     async def deliver(self, item: T, on_taken: Callable[[], None]) -> bool:
         """Post ``item`` and wait until the reader has it; one writer at a time.
@@ -59,7 +60,7 @@ class Mailbox(Generic[T]):
         self.post(item)
         try:
             while delivery.taken is None:
-                await self._wait()
+                await self._changed.wait()
         finally:
             self.take_back()
         return bool(delivery.taken)
@@ -70,18 +71,18 @@ class Mailbox(Generic[T]):
         if delivery is not None and delivery.taken is None:
             delivery.taken = False
             self._items = deque(item for item in self._items if item is not delivery.item)
-            self._wake()
+            self._changed.tell()
 
     async def room(self) -> None:
         """Wait until there are fewer than ``capacity`` items, or nobody reads any more."""
         while len(self._items) >= self._capacity and not self._closed:
-            await self._wait()
+            await self._changed.wait()
 
     def close(self) -> None:
         """No more items: readers get those that are left, then the end."""
         self.take_back()
         self._closed = True
-        self._wake()
+        self._changed.tell()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -93,20 +94,10 @@ class Mailbox(Generic[T]):
         while not self._items:
             if self._closed:
                 raise StopAsyncIteration
-            await self._wait()
+            await self._changed.wait()
         item = self._items.popleft()
         if (delivery := self._delivery) is not None and item is delivery.item:
             delivery.taken = True
             delivery.on_taken()
-        self._wake()
+        self._changed.tell()
         return item
-
-    async def _wait(self) -> None:
-        if self._changed is None:
-            self._changed = anyio.Event()
-        await self._changed.wait()
-
-    def _wake(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None

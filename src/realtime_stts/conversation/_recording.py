@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-import anyio
-
 from ..audio import AudioData
+from ._change import Change
 
 __all__ = ["SAMPLE_RATE", "Recent", "Utterance"]
 
@@ -29,7 +28,7 @@ class Utterance:
     def __init__(self) -> None:
         self._data = bytearray()
         self._closed = False
-        self._changed: anyio.Event | None = None  # made by who waits: it is not cheap
+        self._changed = Change()
 
     @property
     def closed(self) -> bool:
@@ -44,12 +43,12 @@ class Utterance:
     def write(self, data: bytes) -> None:
         """Append sound."""
         self._data += data
-        self._wake()
+        self._changed.tell()
 
     def close(self) -> None:
         """Nothing more belongs to it."""
         self._closed = True
-        self._wake()
+        self._changed.tell()
 
     def reopen(self) -> None:
         """More belongs to it after all. Who has read it to the end reads it anew."""
@@ -66,14 +65,7 @@ class Utterance:
             elif self._closed:
                 return
             else:
-                if self._changed is None:
-                    self._changed = anyio.Event()
                 await self._changed.wait()
-
-    def _wake(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
 
 
 class Recent:
