@@ -38,9 +38,10 @@ from ._sentences import SentenceSplitter
 from ._speakable import speakable
 from .responders import Uninterruptible
 
-__all__ = ["Answer"]
+__all__ = ["FRAME", "Answer"]
 
 _MAX_SENTENCES = 4  # written ahead of the voice; then the responder waits
+FRAME = 0.02  # s of sound handed over at a time: the packet time of RTP audio (RFC 3551)
 _MAX_AHEAD = 10.0  # s of sound made ahead of what is heard; then the next sentence waits
 
 
@@ -217,12 +218,15 @@ class Answer:
             now = anyio.current_time()
             if playout.held:
                 await self._changed.wait()
-            elif (audio := playout.next()) is not None:
+            elif playout.ready:
                 # What may not be interrupted is over once it has been heard.
-                relieved = playout.interruptible and not self._interruptible
-                if (due := playout.played_by(now) if relieved else playout.due(now)) > now:
-                    await anyio.sleep_until(due)
-                else:
+                relieved = not self._interruptible and playout.interruptible
+                end = playout.played_by(now)
+                due = end if relieved else playout.due(now)
+                if due > now:
+                    # Two frames for one awakening, which costs more than both.
+                    await anyio.sleep_until(min(due + FRAME, end))
+                elif (audio := playout.next()) is not None:
                     await self._hand_over(audio)
             elif not playout.finished:
                 await self._changed.wait()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 from math import inf
 
 import numpy as np
@@ -143,29 +144,39 @@ class Playout:
         """Whether everything has been handed over, and no more comes."""
         return self._finished and self._given == self._n_made
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is a next sound to hand over."""
+        return self._n_next > 0
+
     def next(self) -> AudioData | None:
         """The next sound to hand over; None if it has not been made yet."""
-        sentence = self._current
-        if sentence is None:
+        n = self._n_next
+        if not n:
             return None
-        made = self._n_made if sentence.end is None else sentence.end
-        n = made - self._given
-        if self._frame is None:
-            if sentence.end is None:
-                return None
-        elif n >= (whole := round(self._frame * self._rate)):
-            n = whole
-        elif sentence.end is None:
-            return None  # a whole frame, unless the sentence ends in it
         first, width = self._given - self._origin, 2 * self._channels
         return AudioData(
             bytes(self._data[first * width : (first + n) * width]), self._rate, self._channels
         )
 
     @property
+    def _n_next(self) -> int:
+        """Samples of the next sound: a whole frame, unless its sentence ends in it."""
+        sentence = self._current
+        if sentence is None:
+            return 0
+        if sentence.end is not None:
+            left = sentence.end - self._given
+            return left if self._frame is None else min(left, round(self._frame * self._rate))
+        if self._frame is None:
+            return 0
+        whole = round(self._frame * self._rate)
+        return whole if self._n_made - self._given >= whole else 0
+
+    @property
     def _current(self) -> _Sentence | None:
         """The sentence that the next sound is of."""
-        for sentence in self._sentences[self._n_spoken :]:
+        for sentence in islice(self._sentences, self._n_spoken, None):
             if sentence.end is None or sentence.end > self._given:
                 return sentence if self._n_made > self._given else None
         return None
@@ -173,7 +184,8 @@ class Playout:
     @property
     def interruptible(self) -> bool:
         """Whether the next sound may be interrupted."""
-        return self._current is None or self._current.interruptible
+        current = self._current
+        return current is None or current.interruptible
 
     def due(self, now: float) -> float:
         """When the next sound may be handed over, at the earliest."""

@@ -23,6 +23,7 @@ from ..protocols import (
     TTSEngine,
     WebSocketAdapter,
 )
+from ._answer import FRAME
 from ._bus import InProcessEventBus
 from ._end_of_turn import AdaptiveEndOfTurn, EndOfTurnDetector
 from ._limits import SessionLimits
@@ -47,8 +48,6 @@ from .responders import Answer, EchoResponseGenerator, TemplateResponseGenerator
 __all__ = ["ConversationEngine"]
 
 _POLL = 0.01  # s; for adapters that answer "nothing yet" instead of waiting
-
-_FRAME = 0.02  # s of sound handed over at a time: the packet time of RTP audio (RFC 3551)
 
 _DetectorFactory = Callable[[], PauseDetector]
 
@@ -220,7 +219,7 @@ class ConversationEngine:
                 language=language or self._language or stt_config.get("language"),
                 voice_config={**tts_config, **(self._voice_config or {}), **(voice_config or {})},
                 max_history=conversation_config.get("max_history_length", 50),
-                playout_frame=None if lead == inf else _FRAME,
+                playout_frame=None if lead == inf else FRAME,
                 playout_lead=lead,
             )
         )
