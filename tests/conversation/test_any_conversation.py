@@ -231,12 +231,14 @@ class AnyConversation(RuleBasedStateMachine):
         for part in (self.stt, self.tts, self.responder):
             part.health = "well"
         self.leaving.set()
-        self.run(self.main)
-        self.nothing_is_alive()
+        try:
+            self.run(self.main)
+            self.nothing_is_alive()
+        finally:
+            self.loop.close()
         self.no_sound_of_an_answer_after_it_was_stopped()
         self.every_turn_ends_once(wants_all)
         self.history_is_what_was_heard()
-        self.loop.close()
 
     def nothing_is_alive(self) -> None:
         assert not asyncio.all_tasks(self.loop)
@@ -267,8 +269,10 @@ class AnyConversation(RuleBasedStateMachine):
         for exchange in self.session.history:
             sound = self.sound[exchange.turn]
             said = tone_text(AudioData.concat(audio for _, audio in sound)) if sound else ""
-            # A word counts once it is complete; a host that reads late lets go of it later.
-            assert _letters(said).startswith(_letters(exchange.heard)[:-2])
+            # When a word is said is an estimate, and a host that reads late lets go of it later:
+            # the last word may be in doubt.
+            certain = exchange.heard.split()[:-1]
+            assert _letters(said).startswith(_letters("".join(certain)))
             assert len(_letters(said)) - len(_letters(exchange.heard)) < 14
 
 

@@ -42,6 +42,7 @@ __all__ = ["FRAME", "Answer"]
 
 _MAX_SENTENCES = 4  # written ahead of the voice; then the responder waits
 FRAME = 0.02  # s of sound handed over at a time: the packet time of RTP audio (RFC 3551)
+_ROUNDING = 1e-6  # s; of sums of frames, which must not decide how many go out at a time
 _MAX_AHEAD = 10.0  # s of sound made ahead of what is heard; then the next sentence waits
 
 
@@ -223,7 +224,7 @@ class Answer:
                 relieved = not self._interruptible and playout.interruptible
                 end = playout.played_by(now)
                 due = end if relieved else playout.due(now)
-                if due > now:
+                if due > now + _ROUNDING:
                     # Two frames for one awakening, which costs more than both.
                     await anyio.sleep_until(min(due + FRAME, end))
                 elif (audio := playout.next()) is not None:

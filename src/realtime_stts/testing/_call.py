@@ -27,7 +27,8 @@ EventT = TypeVar("EventT")
 
 # Clocks of two event loops may differ in the last bit, and by that in how a time is rounded.
 _NUDGE = 1e-7  # s
-_UNTOLD = ("result", "request_id")  # fields of events: too much, and another one each time
+# Fields of events: too much, another one each time, and told before.
+_UNTOLD = ("result", "request_id", "speech")
 
 
 def assert_within(value: float | None, *, seconds: float) -> None:
