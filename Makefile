@@ -3,12 +3,14 @@
 PYTHON ?= python3
 VENV := .venv
 CORE := .venv-core
+PEERS := .venv-bench
+MUTANTS := .venv-mutants
 BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types test-core bench constraints clean
+.PHONY: help demo test check lint types test-core bench bench-peers soak mutants constraints clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,6 +26,18 @@ $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 $(CORE)/.ready: $(VENV)/.ready
 	$(BIN)/uv venv -q --clear --python $(BIN)/python $(CORE)
 	$(BIN)/uv pip install -q --python $(CORE)/bin/python -c $(CONSTRAINTS) -e . --group test
+	@touch $@
+
+# Ours and the peers of the benchmarks in one environment, so that one process can run both.
+$(PEERS)/.ready: $(VENV)/.ready requirements/bench.in requirements/bench.txt
+	$(BIN)/uv venv -q --clear --python $(BIN)/python $(PEERS)
+	$(BIN)/uv pip install -q --python $(PEERS)/bin/python -c requirements/bench.txt \
+		-e ".[local]" -r requirements/bench.in
+	@touch $@
+
+$(MUTANTS)/.ready: $(VENV)/.ready
+	$(BIN)/uv venv -q --clear --python $(BIN)/python $(MUTANTS)
+	$(BIN)/uv pip install -q --python $(MUTANTS)/bin/python -c $(CONSTRAINTS) -e . --group mutation
 	@touch $@
 
 demo: $(VENV)/.ready ## hold a spoken conversation; leaves out/demo/
@@ -49,9 +63,20 @@ test-core: $(CORE)/.ready ## the tests again with no extra installed
 bench: $(VENV)/.ready ## run the benchmarks; writes out/bench/
 	$(BIN)/python -m benchmarks
 
+bench-peers: $(PEERS)/.ready ## the benchmark of sessions, beside pipecat (Python 3.11 or newer)
+	$(PEERS)/bin/python -m benchmarks sessions
+
+soak: $(VENV)/.ready ## hold 1,000 conversations for 10 virtual minutes; writes out/bench/
+	$(BIN)/python -m benchmarks.soak
+
+mutants: $(MUTANTS)/.ready ## change the pure core in small ways; the tests must notice
+	$(MUTANTS)/bin/python -m benchmarks.mutants
+
 constraints: $(VENV)/.ready ## renew the pinned versions
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-annotate --no-header --no-emit-index-url \
-		--upgrade --all-extras --group dev pyproject.toml -o $(CONSTRAINTS)
+		--upgrade --all-extras --group dev --group mutation pyproject.toml -o $(CONSTRAINTS)
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
+		--upgrade --extra local pyproject.toml requirements/bench.in -o requirements/bench.txt
 
 clean: ## remove what was set up and made
-	rm -rf $(VENV) $(CORE) out
+	rm -rf $(VENV) $(CORE) $(PEERS) $(MUTANTS) out

@@ -132,6 +132,12 @@ def test_a_policy_that_makes_no_sense_is_refused(setting: dict[str, float]) -> N
         EndpointPolicy(**setting)
 
 
+def test_by_default_a_click_is_no_speech_and_the_closure_of_a_consonant_no_pause() -> None:
+    assert EndpointPolicy() == EndpointPolicy(
+        start_above=0.5, stop_below=0.35, min_speech=0.09, min_silence=0.3
+    )
+
+
 def test_a_pause_may_be_asked_never_to_end_speech() -> None:
     policy = EndpointPolicy(min_silence=inf)
     assert isinstance(run([1.0] * 2 + [0.0] * 1000, policy)[0], Paused)

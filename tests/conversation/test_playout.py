@@ -134,9 +134,21 @@ def test_half_a_frame_waits_for_the_rest_of_its_sentence() -> None:
     playout.begin("One.")
     playout.add(sound(0.02))  # of which the last milliseconds may still be the end
     assert playout.next() is None
+    assert not playout.ready
     playout.add(sound(0.005))
-    assert playout.next() is not None
+    assert playout.ready
+    audio = playout.next()
+    assert audio is not None
     assert not playout.finished
+    playout.gave(audio, 0.0)
+    playout.add(sound(0.019))
+    assert not playout.ready
+
+
+def test_a_sample_is_a_sound() -> None:
+    playout = Playout()
+    made(playout, "A.", sound(1 / RATE))
+    assert playout.ready
 
 
 def test_sentences_begin_and_end_without_a_click() -> None:
@@ -406,3 +418,6 @@ def test_what_may_not_be_interrupted_is_told_for_the_next_sound() -> None:
     assert audio is not None
     playout.gave(audio, 0.0)
     assert not playout.interruptible
+    playout.gave(audio, 0.1)
+    playout.begin("Three.", interruptible=False)
+    assert playout.interruptible, "it has no sound yet"

@@ -219,6 +219,25 @@ def test_a_policy_that_cannot_be_kept_is_refused(values: dict[str, float]) -> No
         TurnPolicy(**values)  # type: ignore[arg-type]
 
 
+def test_a_policy_is_that_of_a_talk_in_turns_unless_asked_otherwise() -> None:
+    assert TurnPolicy() == TurnPolicy(
+        end_of_turn=0.6,
+        pre_roll=0.3,
+        min_turn=0.0,
+        max_turn=60.0,
+        max_waiting=8,
+        manual=False,
+        speculative=False,
+        idle_after=30.0,
+        barge_in=0.3,
+        hold_on_speech=True,
+        min_words=1,
+        false_interruption=2.0,
+        backchannels=None,
+        self_echo=0.8,
+    )
+
+
 def test_a_policy_may_go_to_its_limits() -> None:
     limits = TurnPolicy(max_turn=0.01, max_waiting=1, self_echo=1.0)
     assert (limits.max_turn, limits.max_waiting, limits.self_echo) == (0.01, 1, 1.0)
