@@ -58,6 +58,7 @@ def test_a_sentence_ends_at_its_mark_once_the_next_one_begins(text: str) -> None
         "Guten Tag, Hr. Müller, z. B. am 3. Mai, d. h. morgen.",
         "El Sr. López y la Sra. Pérez.",
         "Er kam im 19. Jahrhundert.",
+        "Am 19. Mai kam er.",
     ],
 )
 def test_a_dot_that_belongs_to_its_word_is_no_end(text: str) -> None:
@@ -91,6 +92,10 @@ def test_an_abbreviation_ends_a_sentence_where_the_next_word_says_so() -> None:
 def test_full_width_marks_need_no_space() -> None:
     assert split("你好。「再见！」好") == ["你好。", "「再见！」", "好"]
     assert split("すごい？！はい。") == ["すごい？！", "はい。"]
+
+
+def test_white_space_is_one_space_however_it_arrives() -> None:
+    assert split("One  or ", " two.  ", "\tThree") == ["One or two.", "Three"]
 
 
 def test_a_line_is_a_piece() -> None:
