@@ -10,7 +10,8 @@ from realtime_stts import AdaptiveEndOfTurn, AudioData, EndOfTurnDetector
     ("text", "silence"),
     [
         pytest.param("", 0.5, id="nothing known"),
-        pytest.param("turn the lights on them", 0.5, id="no marks"),
+        pytest.param("turn the lights on", 0.5, id="no marks"),
+        pytest.param("where are you from", 0.5, id="a preposition that may well be the end"),
         pytest.param("Turn the lights off.", 0.25, id="a full stop"),
         pytest.param("Really?", 0.25, id="a question"),
         pytest.param("He said “stop!”", 0.25, id="a quotation"),

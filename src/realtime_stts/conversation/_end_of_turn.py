@@ -35,12 +35,11 @@ class EndOfTurnDetector(Protocol):
         ...
 
 
-# Words that begin what must follow: conjunctions, articles, prepositions, auxiliaries, and
-# the sounds of somebody who thinks.
+# Words after which something must follow: no "on" or "from", with which "turn the lights on" and
+# "where are you from" end; and the sounds of somebody who thinks.
 _HANGING = frozenset(
-    "a about and an are as at because but by can could did do does for from had has have "  # noqa: SIM905
-    "how i if in into is its like my of on or our so than that the their then these this "
-    "those to uh um was were what when where which while who why will with would your".split()
+    "a an and as because but if into its my of or our than the their to uh um which while "  # noqa: SIM905
+    "with your".split()
 )
 _FINISHED = tuple(".!?。！？؟।")  # noqa: RUF001 - full-width marks are meant
 _GOES_ON = tuple(",;:，、；：…-–—")  # noqa: RUF001
