@@ -302,3 +302,12 @@ async def test_presets_and_clones_keep_what_is_given() -> None:
         "adaptation_rate": 0.95,
         "noise_window": 30.0,
     }
+
+
+async def test_a_line_that_is_digitally_silent_between_the_words_never_makes_it_deaf() -> None:
+    """Gaps in the line are zeros: they are no room, but they are no talk either."""
+    detector = EnergyPauseDetector()
+    utterance = np.concatenate([speech(0.9).samples[:, 0], np.zeros(RATE)])
+    for _ in range(60):  # 54 s of sound, and a window of 30
+        heard = await listen(detector, utterance)
+        assert [name for name, _ in heard] == ["speech_start", "speech_end"]

@@ -152,9 +152,11 @@ class EnergyPauseDetector(FramedPauseDetector):
         rms = sqrt(samples @ samples / len(samples)) / _FULL_SCALE
         level, threshold = _decibels(rms), self._threshold
         self._recent.append(rms)
-        if rms > 0:  # exact zeros come from a muted or absent microphone, not from a room
+        if rms > 0:
             quiet = level < threshold and isinstance(self._heard.state, Quiet)
             self._floor.learn(level, quiet=quiet)
+        else:
+            self._floor.mute()
         return 1 / (1 + exp(_SLOPE * (threshold - level)))
 
     def _forget(self) -> None:
@@ -194,6 +196,17 @@ class _NoiseFloor:
         """Hear a frame of that level; ``quiet`` if nobody speaks in it."""
         if quiet or level < self.level:
             self.level += (1 - self._keep) * (level - self.level)
+        self._pass(level)
+
+    def mute(self) -> None:
+        """Hear exact zeros: of a muted microphone or a gap in the line, and not of the room.
+
+        They say nothing of the background; but they are gaps, so what is between them is
+        talk and no fan.
+        """
+        self._pass(_decibels(0.0))
+
+    def _pass(self, level: float) -> None:
         previous = level if self._smoothed is None else self._smoothed
         self._smoothed = level + self._smooth * (previous - level)
         self._lowest = min(self._lowest, self._smoothed)
