@@ -30,6 +30,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, takewhile
 
+from ._scripts import UNSPACED
 from .protocols import TranscriptionResult, TranscriptionSegment, TranscriptionWord
 
 __all__ = [
@@ -55,15 +56,10 @@ _REACH = 1.0  # s
 # the end of one: the rest of a word is known for what it is, and the next one heard whole.
 _MARGIN = 0.1  # s
 
-# Letters of scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, kana and
-# Han. There a letter counts as a word, as in Whisper's own tokenizer.
-_UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30fa\u30fc-\u30ff"
-    "\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-)
-_WORD = re.compile(rf"[{_UNSPACED}][^\w\s]*|[^\s{_UNSPACED}]+")
+# There a letter counts as a word, as in Whisper's own tokenizer.
+_WORD = re.compile(rf"[{UNSPACED}][^\w\s]*|[^\s{UNSPACED}]+")
 # Such a letter, or a full-width mark, stands next to another without a space.
-_TIGHT = re.compile(rf"[{_UNSPACED}\u3000-\u303f\uff00-\uffef]")
+_TIGHT = re.compile(rf"[{UNSPACED}\u3000-\u303f\uff00-\uffef]")
 _SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][^\w\s]*$")
 
 

@@ -17,12 +17,17 @@ try:
 except ImportError as exc:
     raise MissingExtraError("The realtime-stts command", "cli") from exc
 
-__all__ = ["MISUSED", "err", "fail", "one_line_errors", "out", "read_audio"]
+__all__ = ["MISUSED", "err", "fail", "one_line_errors", "out", "read_audio", "tell"]
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # exit codes; 130 is 128 + SIGINT
+
+
+def tell(text: str) -> None:
+    """Print a line as it is; wrapped only where somebody reads it."""
+    out.print(text, markup=False, soft_wrap=not out.is_terminal)
 
 
 def fail(message: object, code: int = FAILED) -> typer.Exit:

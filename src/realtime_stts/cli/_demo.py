@@ -14,7 +14,7 @@ from ..engines import load_pause_detector, load_stt, load_tts
 from ..testing import virtual_time
 from ._call import Call, Phrase
 from ._caller import CALLER_VOICE, PART, Line, rehearse, replay
-from ._console import err, out
+from ._console import err, out, tell
 from ._keep import FILES, FREE_SPEECH, keep, legend
 from ._recording import Recording
 from ._screen import Screen, latency_table, same_words
@@ -100,13 +100,13 @@ def _introduce(
         n_over = 0
         caller = f"A recording of {recorded.audio.duration_seconds:.0f} s is played"
         note = FREE_SPEECH
-    _tell(f"{caller} to a bot that hears with {stt} and speaks with {tts}.")
+    tell(f"{caller} to a bot that hears with {stt} and speaks with {tts}.")
     if n_over:
-        _tell(f"{_count(n_over, 'time')} the caller speaks while the bot does.")
+        tell(f"{_count(n_over, 'time')} the caller speaks while the bot does.")
     if _is_pocketsphinx(stt):
-        _tell(note)
+        tell(note)
     if fast:
-        _tell(_FAST)
+        tell(_FAST)
     out.print()
 
 
@@ -116,10 +116,6 @@ def _count(n: int, thing: str) -> str:
 
 def _is_pocketsphinx(stt: str) -> bool:
     return stt.partition(":")[0] == "pocketsphinx"
-
-
-def _tell(text: str) -> None:
-    out.print(text, markup=False, soft_wrap=not out.is_terminal)
 
 
 def _summarise(call: Recording, texts: Sequence[str], output_dir: Path) -> None:
@@ -134,7 +130,7 @@ def _summarise(call: Recording, texts: Sequence[str], output_dir: Path) -> None:
                 said[turn.phrase] = turn.said
                 heard.setdefault(turn.phrase, []).append(turn.heard)
         n_right = sum(same_words(said[n], " ".join(words)) for n, words in heard.items())
-        _tell(f"heard {n_right} of {_count(len(texts), 'phrase')} right")
-    _tell(f"{call.duration:.1f} s of conversation:")
+        tell(f"heard {n_right} of {_count(len(texts), 'phrase')} right")
+    tell(f"{call.duration:.1f} s of conversation:")
     for name, content in FILES.items():
-        _tell(f"  {output_dir / name}  ({content})")
+        tell(f"  {output_dir / name}  ({content})")

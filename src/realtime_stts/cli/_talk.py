@@ -30,7 +30,7 @@ from ..conversation import (
 )
 from ..engines import load_stt, load_tts
 from ..protocols import ResponseGenerator
-from ._console import err, out
+from ._console import err, out, tell
 from ._keep import FILES, FREE_SPEECH, keep, legend
 from ._keys import enter_pressed, unechoed
 from ._meter import Meter
@@ -129,7 +129,7 @@ class Talk:
             outcomes["failed"] = self._n_failed
         n_turns = sum(outcomes.values())
         turns = f"{n_turns} turn{'' if n_turns == 1 else 's'} in {self._heard:.0f} s"
-        _tell(": ".join(filter(None, [turns, ", ".join(f"{n} {o}" for o, n in outcomes.items())])))
+        tell(": ".join(filter(None, [turns, ", ".join(f"{n} {o}" for o, n in outcomes.items())])))
 
     def _play(self, event: Event) -> None:
         match event:
@@ -226,19 +226,19 @@ async def _converse(settings: Settings, tape: Tape, begun: list[Talk]) -> None:
 
 
 def _introduce(settings: Settings, microphone: str, speaker: str) -> None:
-    _tell(
+    tell(
         f"Talk to a bot that hears with {settings.stt} and speaks with {settings.tts}, "
         f"through {microphone} and {speaker}. Ctrl-C ends the talk."
     )
     if settings.push_to_talk:
-        _tell("Enter begins your turn, and Enter ends it.")
+        tell("Enter begins your turn, and Enter ends it.")
     else:
-        _tell(
+        tell(
             "Put on headphones if you can: from loudspeakers the microphone hears the bot, "
             "which knows its own words mostly, but not always."
         )
     if settings.stt.partition(":")[0] == "pocketsphinx":
-        _tell(FREE_SPEECH)
+        tell(FREE_SPEECH)
     out.print()
 
 
@@ -250,13 +250,13 @@ def _tell_of_losses(microphone: Microphone, speaker: Speaker) -> None:
     }
     lost = ", ".join(f"{name}: {n}" for name, n in losses.items() if n)
     if lost:
-        _tell(f"this machine could not always keep up; {lost}")
+        tell(f"this machine could not always keep up; {lost}")
 
 
 def _tell_of_files(folder: Path, tape: Tape) -> None:
-    _tell("the first hour is kept:" if tape.is_full else "kept:")
+    tell("the first hour is kept:" if tape.is_full else "kept:")
     for name, content in FILES.items():
-        _tell(f"  {folder / name}  ({content})")
+        tell(f"  {folder / name}  ({content})")
 
 
 def device_table(devices: Sequence[AudioDevice]) -> Table:
@@ -276,7 +276,3 @@ def device_table(devices: Sequence[AudioDevice]) -> Table:
             ", ".join(use for use, default in uses.items() if default),
         )
     return table
-
-
-def _tell(text: str) -> None:
-    out.print(text, markup=False, soft_wrap=not out.is_terminal)

@@ -15,19 +15,16 @@ from bisect import bisect_right
 from math import inf, isnan
 from typing import NamedTuple
 
+from .._scripts import UNSPACED
+
 __all__ = ["SpokenWord", "heard_text", "spoken_words"]
 
-# Thai, Lao, Burmese, Khmer, kana and Han.
-_UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30fa\u30fc-\u30ff"
-    "\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-)
 # What opens a quotation belongs to the word after it, other marks and accents to the one before.
 _BEFORE = r"(\[{¿¡\u00ab\u2018\u201c\u2039\u3008\u300a\u300c\u300e\u3010\uff08"
-_IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
+_IS_UNSPACED = re.compile(f"[{UNSPACED}]")
 _WORD = re.compile(
-    rf"[{_BEFORE}]*[{_UNSPACED}][^\w\s{_BEFORE}]*"
-    rf"|(?:[^\s{_UNSPACED}{_BEFORE}]|[{_BEFORE}](?![{_BEFORE}]*[{_UNSPACED}]))+"
+    rf"[{_BEFORE}]*[{UNSPACED}][^\w\s{_BEFORE}]*"
+    rf"|(?:[^\s{UNSPACED}{_BEFORE}]|[{_BEFORE}](?![{_BEFORE}]*[{UNSPACED}]))+"
 )
 
 # In letters, of which a voice says fifteen a second.
