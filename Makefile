@@ -3,17 +3,20 @@
 PYTHON ?= python3
 VENV := .venv
 CORE := .venv-core
+MODELS := .venv-models
 PEERS := .venv-bench
+FASTER_WHISPER := .venv-faster-whisper
 MUTANTS := .venv-mutants
 BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types test-core bench bench-peers soak mutants constraints clean
+.PHONY: help demo test check lint types test-core test-models bench bench-peers bench-whisper gpu soak \
+	mutants fixture constraints clean
 
 help: ## show this
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	@echo "setting up $(VENV) (about half a minute, once)"
@@ -28,11 +31,26 @@ $(CORE)/.ready: $(VENV)/.ready
 	$(BIN)/uv pip install -q --python $(CORE)/bin/python -c $(CONSTRAINTS) -e . --group test
 	@touch $@
 
+# The models' own packages, which agree on one torch: 6 GB.
+$(MODELS)/.ready: $(VENV)/.ready requirements/models.in requirements/models.txt
+	@echo "setting up $(MODELS) (6 GB, once)"
+	$(BIN)/uv venv -q --clear --python $(BIN)/python $(MODELS)
+	$(BIN)/uv pip install -q --python $(MODELS)/bin/python -c requirements/models.txt \
+		-e ".[local,cli,whisper]" --group test -r requirements/models.in
+	@touch $@
+
 # Ours and the peers of the benchmarks in one environment, so that one process can run both.
 $(PEERS)/.ready: $(VENV)/.ready requirements/bench.in requirements/bench.txt
 	$(BIN)/uv venv -q --clear --python $(BIN)/python $(PEERS)
 	$(BIN)/uv pip install -q --python $(PEERS)/bin/python -c requirements/bench.txt \
 		-e ".[local]" -r requirements/bench.in
+	@touch $@
+
+# But not this one: two native engines in one process slow each other.
+$(FASTER_WHISPER)/.ready: $(VENV)/.ready requirements/faster-whisper.in requirements/faster-whisper.txt
+	$(BIN)/uv venv -q --clear --python $(BIN)/python $(FASTER_WHISPER)
+	$(BIN)/uv pip install -q --python $(FASTER_WHISPER)/bin/python -c requirements/faster-whisper.txt \
+		-r requirements/faster-whisper.in
 	@touch $@
 
 $(MUTANTS)/.ready: $(VENV)/.ready
@@ -46,7 +64,7 @@ demo: $(VENV)/.ready ## hold a spoken conversation; leaves out/demo/
 test: $(VENV)/.ready ## run every test
 	$(BIN)/python -m pytest
 
-check: lint types test-core test ## everything CI holds a change to
+check: lint types test-core test-models test ## everything CI holds a change to
 
 lint: $(VENV)/.ready ## style and import rules
 	$(BIN)/ruff check
@@ -60,11 +78,22 @@ types: $(VENV)/.ready ## mypy --strict and pyright
 test-core: $(CORE)/.ready ## the tests again with no extra installed
 	$(CORE)/bin/python -m pytest
 
+# The others run again because this is where NumPy is 1.26.
+test-models: $(MODELS)/.ready ## the tests of what runs in torch
+	$(MODELS)/bin/python -m pytest tests/engines/whisper tests/engines/test_device.py \
+		tests/cli/test_app.py tests/cli/test_download.py $(wildcard tests/test_*.py)
+
 bench: $(VENV)/.ready ## run the benchmarks; writes out/bench/
 	$(BIN)/python -m benchmarks
 
 bench-peers: $(PEERS)/.ready ## the benchmark of sessions, beside pipecat (Python 3.11 or newer)
 	$(PEERS)/bin/python -m benchmarks sessions
+
+bench-whisper: $(MODELS)/.ready $(FASTER_WHISPER)/.ready ## the benchmark of Whisper, beside openai-whisper and faster-whisper
+	$(MODELS)/bin/python -m benchmarks whisper
+
+gpu: $(MODELS)/.ready ## the same on a GPU; fails where torch sees none
+	$(MODELS)/bin/python -m benchmarks whisper --device cuda
 
 soak: $(VENV)/.ready ## hold 1,000 conversations for 10 virtual minutes; writes out/bench/
 	$(BIN)/python -m benchmarks.soak
@@ -72,11 +101,20 @@ soak: $(VENV)/.ready ## hold 1,000 conversations for 10 virtual minutes; writes 
 mutants: $(MUTANTS)/.ready ## change the pure core in small ways; the tests must notice
 	$(MUTANTS)/bin/python -m benchmarks.mutants
 
+fixture: $(MODELS)/.ready ## train the Whisper of the tests again (half an hour on two cores)
+	$(MODELS)/bin/python -m tools.train_whisper_fixture
+
 constraints: $(VENV)/.ready ## renew the pinned versions
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-annotate --no-header --no-emit-index-url \
-		--upgrade --all-extras --group dev --group mutation pyproject.toml -o $(CONSTRAINTS)
+		--upgrade --extra local --extra cli --extra microphone --extra testing \
+		--group dev --group mutation pyproject.toml -o $(CONSTRAINTS)
+	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-annotate --no-header --no-emit-index-url \
+		--upgrade --extra local --extra cli --extra whisper --group test pyproject.toml requirements/models.in \
+		-o requirements/models.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
 		--upgrade --extra local pyproject.toml requirements/bench.in -o requirements/bench.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-annotate --no-header --no-emit-index-url \
+		--upgrade requirements/faster-whisper.in -o requirements/faster-whisper.txt
 
 clean: ## remove what was set up and made
-	rm -rf $(VENV) $(CORE) $(PEERS) $(MUTANTS) out
+	rm -rf $(VENV) $(CORE) $(MODELS) $(PEERS) $(FASTER_WHISPER) $(MUTANTS) out

@@ -12,6 +12,7 @@ from ._report import table, write
 
 _HERE = Path(__file__).parent
 _NAMES = sorted(path.stem.removeprefix("bench_") for path in _HERE.glob("bench_*.py"))
+_MODELS = {"whisper"}  # in torch, on the device they are told: `make bench-whisper`, `make gpu`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,21 +21,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=f"{__doc__} Exits with 1 when the two sides of a row do not agree.",
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"which ones (all): {', '.join(_NAMES)}"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"which ones (all but those of models): {', '.join(_NAMES)}",
     )
     parser.add_argument("--out", type=Path, default=_HERE.parent / "out" / "bench", help="folder")
+    parser.add_argument(
+        "--device",
+        choices=["cpu", "cuda"],
+        default="cpu",
+        help=f"where models run ({', '.join(sorted(_MODELS))}); cuda writes NAME-cuda.json",
+    )
     options = parser.parse_args(arguments)
-    if unknown := set(options.names) - set(_NAMES):
+    names = options.names or [name for name in _NAMES if name not in _MODELS]
+    if unknown := set(names) - set(_NAMES):
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+    if options.device != "cpu":
+        if without := set(names) - _MODELS:
+            parser.error(f"no device makes a difference to {', '.join(sorted(without))}")
+        if not _has_gpu():
+            print("there is no GPU: torch sees no CUDA device", file=sys.stderr)
+            return 1
 
     agreed = True
-    for name in options.names or _NAMES:
-        rows = importlib.import_module(f"{__package__}.bench_{name}").run()
-        print(f"{name}\n{table(rows)}\n-> {write(name, rows, options.out)}\n", flush=True)
+    for name in names:
+        run = importlib.import_module(f"{__package__}.bench_{name}").run
+        rows = run(options.device) if name in _MODELS else run()
+        report = name if options.device == "cpu" else f"{name}-{options.device}"
+        print(f"{report}\n{table(rows)}\n-> {write(report, rows, options.out)}\n", flush=True)
         agreed = agreed and all(row.equal for row in rows)
     if not agreed:
         print("an equality gate failed: its rows measure different work", file=sys.stderr)
     return 0 if agreed else 1
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What ours is measured beside and does not depend on: ``make bench-peers`` installs it."""
+"""What ours is measured beside and does not depend on: ``make bench-...`` installs it."""
 
 from __future__ import annotations
 

@@ -45,6 +45,7 @@ async def incremental(
     *,
     interval: float = 1.0,
     trimming: TrimPolicy = _TRIMMING,
+    transcript: Transcript | None = None,
 ) -> AsyncGenerator[TranscriptionResult]:
     """Transcribe chunks as they arrive, as `StreamingSTTEngine.stream` does.
 
@@ -64,11 +65,13 @@ async def incremental(
         interval: Seconds of new sound from one decode to the next, at least.
         trimming: Bounds a decode: to ``trimming.limit``, and what has come since the last
             one that was finished began.
+        transcript: What the decodes add up to, empty; by default a new one.
 
     Raises:
         AudioFormatError: A chunk cannot be decoded, or the rate or channel count changes.
     """
-    sound, transcript = _Sound(audio), Transcript(language)
+    sound = _Sound(audio)
+    transcript = Transcript(language) if transcript is None else transcript
     decode = _Decode()
     told = TranscriptionResult("", "", [])
     while await sound.receive():
@@ -211,12 +214,21 @@ class Transcript:
         is_trimmed = self._state.start > 0.0
         return self._asked or (self._detected if is_trimmed else "") or None
 
+    @property
+    def state(self) -> Agreement:
+        """What is settled so far."""
+        return self._state
+
+    def settle(self, state: Agreement, words: tuple[TranscriptionWord, ...]) -> Agreement:
+        """What is settled once a decode has said ``words``; here, what two decodes agree on."""
+        return agree(state, words)
+
     def hear(self, result: TranscriptionResult, end: float) -> None:
         """Take in what a decode of all the sound up to ``end`` said."""
         start = self._state.start
         self._said = result.shifted(start)
         self._words = timed_words(self._said, start, end)
-        self._state = agree(self._state, self._words)
+        self._state = self.settle(self._state, self._words)
         self._timed = self._timed or bool(result.words)
         self._detected = result.language or self._detected
         self.end = end

@@ -9,6 +9,7 @@
     ├── AudioDeviceError                     the machine's: no such sound device, or it went away
     ├── EngineError                          the engine's: carries its name and the request id
     │   ├── EngineLoadError                  its model or library could not be loaded
+    │   ├── EngineMemoryError                the model did not fit into its device's memory
     │   └── EngineTimeoutError               it took longer than it was given
     ├── TurnError                            ours: an event that cannot happen in that state
     ├── OverloadedError                      nobody's: more was asked for than the limit allows
@@ -28,6 +29,7 @@ __all__ = [
     "AudioLimitError",
     "EngineError",
     "EngineLoadError",
+    "EngineMemoryError",
     "EngineTimeoutError",
     "MissingExtraError",
     "OverloadedError",
@@ -119,6 +121,10 @@ class EngineError(RealtimeSTTSError):
 
 class EngineLoadError(EngineError):
     """The engine's model or library could not be loaded."""
+
+
+class EngineMemoryError(EngineError):
+    """The model did not fit into the memory of its device."""
 
 
 class EngineTimeoutError(EngineError):

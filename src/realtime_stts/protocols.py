@@ -100,6 +100,8 @@ class TranscriptionResult:
     partial: bool = False
     words: list[TranscriptionWord] = field(default_factory=list)
     committed: str = ""  # the beginning of the text that no later result of the stream changes
+    language_probability: float | None = None  # in [0, 1], where the engine detected it
+    no_speech_probability: float | None = None  # in [0, 1], that there was no speech to hear
 
     @property
     def duration(self) -> float:

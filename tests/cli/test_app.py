@@ -22,7 +22,7 @@ from realtime_stts.testing import speech
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
-COMMANDS = ("transcribe", "say", "demo", "talk", "doctor")
+COMMANDS = ("transcribe", "say", "demo", "talk", "download", "doctor")
 
 
 def run(*args: str, input: bytes | None = None) -> tuple[int, str, str]:
@@ -53,7 +53,7 @@ class TestHelp:
         assert (code, err) == (0, "")
         assert "Usage: realtime-stts" in out
 
-    @pytest.mark.parametrize("command", ["transcribe", "say", "demo", "talk"])
+    @pytest.mark.parametrize("command", ["transcribe", "say", "demo", "talk", "download"])
     def test_every_command_with_options_has_examples(self, command: str) -> None:
         _, out, _ = run(command, "--help")
         assert f"realtime-stts {command} " in out.partition("Examples")[2]

@@ -207,3 +207,47 @@ def test_one_worker_serves_event_loops_one_after_another() -> None:
 
     for backend in ("asyncio", "trio", "asyncio"):
         assert anyio.run(main, backend=backend) == [0, 1, 2]
+
+
+async def test_a_thread_of_ones_own_holds_the_model_too() -> None:
+    worker, gate = Worker("test"), Gate()
+    holding, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with worker.exclusive():
+            holding.set()
+            let_go.wait()
+            assert gate.running == 0
+
+    gate.open.set()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anyio.to_thread.run_sync, hold)
+        await until(holding)
+        tasks.start_soon(worker.run, gate)
+        await anyio.wait_all_tasks_blocked()
+        assert not gate.begun.is_set()
+        let_go.set()
+    assert gate.ended == 1
+
+
+async def test_the_model_goes_to_whoever_asked_first() -> None:
+    worker, log = Worker("test"), list[str]()
+    holding, others_wait = threading.Event(), threading.Event()
+
+    def twice() -> None:
+        with worker.exclusive():
+            holding.set()
+            others_wait.wait()
+            log.append("first")
+        with worker.exclusive():  # at once, but others wait
+            log.append("fourth")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anyio.to_thread.run_sync, twice)
+        await until(holding)
+        for n, name in enumerate(["second", "third"], 1):
+            tasks.start_soon(worker.run, lambda job, name=name: log.append(name))
+            while len(worker._lock._waiting) < n:
+                await anyio.to_thread.run_sync(threading.Event().wait, 0.001)
+        others_wait.set()
+    assert log == ["first", "second", "third", "fourth"]

@@ -12,7 +12,7 @@ import anyio
 
 from .. import __version__
 from ..errors import AudioDeviceError, MissingExtraError
-from ._console import MISUSED, fail, one_line_errors, out, read_audio
+from ._console import MISUSED, fail, one_line_errors, out, read_audio, tell
 
 try:
     import typer
@@ -280,6 +280,33 @@ def talk(
 def _device(name: str | None) -> int | str | None:
     """A device by its index, if it looks like one."""
     return int(name) if name is not None and name.isdecimal() else name
+
+
+@app.command(
+    epilog="[bold]Examples[/bold]\n\n"
+    "realtime-stts download whisper:base.en\n\n"
+    "realtime-stts download whisper:turbo --root /srv/models"
+)
+@one_line_errors()
+def download(
+    engine: Annotated[
+        str, typer.Argument(metavar="ENGINE", help="Its name, a colon and its model.")
+    ],
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Where to put it. [dim]Default: the engine's own.[/dim]"
+        ),
+    ] = None,
+) -> None:
+    """Fetch an engine's model before it is needed.
+
+    What is there and whole is not fetched again. Prints where it is.
+    """
+    from ._download import download
+
+    path = anyio.run(download, engine, root)
+    tell(f"{engine} needs no download" if path is None else f"{engine}: {path}")
 
 
 @app.command()

@@ -3,7 +3,8 @@
 Models are not re-entrant: two threads in one Whisper decode give wrong text. So the guard
 is a lock that the *thread* holds, and not a limiter around the thread, which asyncio gives
 back as soon as a call is abandoned, while its thread still runs. A call that was withdrawn
-while it waited for the lock does no work at all.
+while it waited for the lock does no work at all. All have it in the order in which they
+asked for it.
 
 Threads wait for nothing that a caller could fail to give: a caller that is cancelled, or
 closes its stream, releases the thread at once and is itself released at once.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from threading import Condition, Lock, Thread
 from typing import Generic, TypeVar
 
@@ -115,6 +117,36 @@ class StreamJob(Job, Generic[T]):
         raise StopIteration
 
 
+class _FairLock:
+    """A lock that is handed to those who wait for it in the order in which they came.
+
+    A `threading.Lock` often goes to the thread that just let it go and asks again: the next
+    step of a stream or the next batch would keep whoever waits to unload waiting for ever.
+    """
+
+    def __init__(self) -> None:
+        self._guard = Lock()
+        self._held = False
+        self._waiting: deque[Lock] = deque()
+
+    def __enter__(self) -> None:
+        with self._guard:
+            if not self._held:
+                self._held = True
+                return
+            turn = Lock()
+            turn.acquire()
+            self._waiting.append(turn)
+        turn.acquire()  # until it is handed over, and never free in between
+
+    def __exit__(self, *exc_info: object) -> None:
+        with self._guard:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._held = False
+
+
 class Worker:
     """Runs the steps of one model, never two at a time, whatever event loops they are for.
 
@@ -124,7 +156,13 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._lock = Lock()
+        self._lock = _FairLock()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the model in a thread of one's own; blocks until it is free."""
+        with self._lock:
+            yield
 
     async def run(self, work: Callable[[Job], T]) -> T:
         """Run ``work`` in a thread, alone; return what it returns.

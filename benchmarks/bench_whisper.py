@@ -1,0 +1,286 @@
+"""Whisper: this package's engine and openai-whisper's own `transcribe`, with the same weights.
+
+The weights are the tests' checkpoint, made as large as OpenAI's models (see
+`tools.whisper_fixture.widened`): it costs what those cost, and what it hears is the same
+text on both sides, with the same number of tokens. Times are for a clip, or for a second of
+a stream; the ratio is ours divided by theirs.
+
+Rows say "exact" where text and times must be the same as upstream's, and "lossy" where the
+engine was told to trade accuracy for speed; there the gate is that the text is the same here,
+which says nothing about other weights.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import anyio
+import numpy as np
+import torch
+import whisper
+
+from realtime_stts.audio import AudioData
+from realtime_stts.engines.espeak import ESpeakTTSEngine
+from realtime_stts.engines.whisper import Streaming, WhisperSTTEngine
+from realtime_stts.protocols import TranscriptionResult
+from realtime_stts.testing import virtual_time
+from tools.whisper_fixture import expand, widened
+
+from ._report import Round, Row, interleaved, timed, timed_async
+
+_RATE = 16_000
+_N_AT_ONCE = 16
+_STREAM = 20  # s
+_SEED = 7
+
+_WORDS = "hello there how is the weather today tell me a joke what time is it thank you very much"
+_SHAPES = {"cpu": ("tiny", "base", "small"), "cuda": ("base", "turbo", "large-v2")}
+
+
+def run(device: str = "cpu") -> list[Row]:
+    threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+    torch.set_num_threads(threads)
+    one, many, long = anyio.run(_clips)
+    rows: list[Row] = []
+    with TemporaryDirectory() as folder:
+        small = expand(Path(folder, "words.pt"))
+        for shape in _SHAPES[device]:
+            file = Path(folder, f"{shape}.pt")
+            torch.save(widened(torch.load(small, weights_only=True), shape), file)
+            bench = _Bench(shape, file, device)
+            rows += bench.one_clip(one)
+            if shape != "small":
+                rows += bench.at_once(many)
+            if shape == "base":
+                rows += bench.beams(many[:8])
+                rows += bench.stream(long)
+            del bench
+    return rows
+
+
+class _Bench:
+    """One shape of model, on both sides."""
+
+    def __init__(self, shape: str, file: Path, device: str) -> None:
+        self._shape, self._file, self._device = shape, file, device
+        self._theirs = whisper.load_model(str(file), device=device)
+        self._rounds = {"tiny": 9, "base": 9, "small": 5}.get(shape, 9)
+
+    @contextmanager
+    def _ours(self, **options: Any) -> Iterator[WhisperSTTEngine]:
+        engine = WhisperSTTEngine(str(self._file), self._device, **options)
+        engine.load_model()
+        try:
+            yield engine
+        finally:
+            engine.unload_model()
+
+    def _upstream(self, clip: np.ndarray, **options: Any) -> dict[str, Any]:
+        fp16 = self._device != "cpu"
+        return self._theirs.transcribe(clip, fp16=fp16, **options)
+
+    # -- one clip
+
+    def one_clip(self, clip: np.ndarray) -> list[Row]:
+        words = {"word_timestamps": True}
+        odd = {"compression_ratio_threshold": 0.0, "no_speech_threshold": None, "sample_len": 16}
+        cases: list[tuple[str, bool, dict[str, Any], dict[str, Any]]] = [
+            ("exact", True, {}, {}),
+            ("exact, language given", True, {"_language": "en"}, {"language": "en"}),
+            ("lossy: balanced", False, {"encoder": "balanced"}, {}),
+        ]
+        if self._device == "cpu":
+            cases += [
+                ("lossy: int8", False, {"quantization": "int8"}, {}),
+                (
+                    "lossy: balanced int8",
+                    False,
+                    {"encoder": "balanced", "quantization": "int8"},
+                    {},
+                ),
+            ]
+        cases += [
+            ("words, exact", True, words, words),
+            ("words, exact, six temperatures fail", True, words | odd, words | odd),
+            ("words, lossy: balanced", False, words | {"encoder": "balanced"}, words),
+        ]
+        return [self._row(clip, *case) for case in cases]
+
+    def _row(
+        self, clip: np.ndarray, case: str, exact: bool, ours: dict[str, Any], theirs: dict[str, Any]
+    ) -> Row:
+        ours = dict(ours)
+        language = ours.pop("_language", None)
+        audio = AudioData.from_samples(clip, _RATE)
+        whole = whisper.pad_or_trim(clip)  # what the engine hears: silence, not zeros of the mel
+        with self._ours(**ours) as engine:
+            seeded(lambda: None)
+            said = seeded(lambda: anyio.run(engine.transcribe, audio, language))
+            right = seeded(lambda: self._upstream(whole, **theirs))
+            equal = same(said, right, times=exact)
+            samples = interleaved(
+                timed_async(partial(engine.transcribe, audio, language), scale=1.0),
+                timed(partial(self._upstream, clip, **theirs), scale=1.0),
+                rounds=self._rounds if "fail" not in case else 3,
+            )
+        seconds = clip.size / _RATE
+        return Row.of(
+            f"{self._shape}: a clip of {seconds:.1f} s, {case}", *samples, unit="s", equal=equal
+        )
+
+    # -- many
+
+    def at_once(self, clips: Sequence[np.ndarray]) -> list[Row]:
+        return [
+            self._batch(clips, "exact", {}, {}),
+            self._batch(clips, "lossy: balanced", {"encoder": "balanced"}, {}),
+        ]
+
+    def beams(self, clips: Sequence[np.ndarray]) -> list[Row]:
+        beam = {"beam_size": 5}
+        return [self._batch(clips, "beam of 5, exact", beam, beam)]
+
+    def _batch(
+        self,
+        clips: Sequence[np.ndarray],
+        case: str,
+        ours: dict[str, Any],
+        theirs: dict[str, Any],
+    ) -> Row:
+        audios = [AudioData.from_samples(clip, _RATE) for clip in clips]
+        with self._ours(**ours) as engine:
+
+            async def together() -> list[str]:
+                texts = [""] * len(audios)
+
+                async def transcribe(i: int) -> None:
+                    texts[i] = (await engine.transcribe(audios[i])).text
+
+                async with anyio.create_task_group() as tasks:
+                    for i in range(len(audios)):
+                        tasks.start_soon(transcribe, i)
+                return texts
+
+            def in_a_row() -> list[str]:
+                return [str(self._upstream(clip, **theirs)["text"]).strip() for clip in clips]
+
+            right = [
+                str(self._upstream(whisper.pad_or_trim(clip), **theirs)["text"]).strip()
+                for clip in clips
+            ]
+            equal = anyio.run(together) == right
+            samples = interleaved(
+                timed_async(together, scale=1.0), timed(in_a_row, scale=1.0), rounds=3
+            )
+        case = f"{self._shape}: {len(clips)} clips at once, against in a row, {case}"
+        return Row.of(case, *samples, unit="s", equal=equal)
+
+    # -- streaming
+
+    def stream(self, speech: np.ndarray) -> list[Row]:
+        """What a second of a stream costs, with a decode for each second."""
+        expected = str(self._upstream(speech, language="en")["text"]).strip()
+        rows = []
+        for case, options in (
+            ("agreement, exact", {"streaming": Streaming(policy="agreement")}),
+            ("attention, exact", {"streaming": Streaming(policy="attention")}),
+            (
+                "agreement, lossy: balanced",
+                {"streaming": Streaming(policy="agreement"), "encoder": "balanced"},
+            ),
+            (
+                "attention, lossy: balanced",
+                {"streaming": Streaming(policy="attention"), "encoder": "balanced"},
+            ),
+        ):
+            with self._ours(**options) as engine:
+                texts: list[str] = []
+
+                def ours(engine: WhisperSTTEngine = engine, texts: list[str] = texts) -> float:
+                    began = perf_counter()
+                    backend = virtual_time()[1]
+                    texts.append(anyio.run(_streamed, engine, speech, backend_options=backend))
+                    return (perf_counter() - began) / _STREAM
+
+                samples = interleaved(ours, self._growing(speech), rounds=2)
+            case = f"{self._shape}: a second of a stream of {_STREAM} s, {case}"
+            wrong = _edits(expected.split(), texts[-1].split()) / len(expected.split())
+            rows.append(Row.of(case, *samples, unit="s", equal=wrong <= 0.15))
+        return rows
+
+    def _growing(self, speech: np.ndarray) -> Round:
+        """All that has come so far, with the times of words, each second."""
+
+        def round_() -> float:
+            began = perf_counter()
+            for second in range(1, _STREAM + 1):
+                self._upstream(speech[: second * _RATE], language="en", word_timestamps=True)
+            return (perf_counter() - began) / _STREAM
+
+        return round_
+
+
+async def _streamed(engine: WhisperSTTEngine, speech: np.ndarray) -> str:
+    async def live() -> AsyncGenerator[AudioData]:
+        for start in range(0, _STREAM * _RATE, _RATE // 10):
+            await anyio.sleep(0.1)
+            yield AudioData.from_samples(speech[start : start + _RATE // 10], _RATE)
+
+    return [result async for result in engine.stream(live(), "en")][-1].text
+
+
+def seeded(call: Callable[[], Any]) -> Any:
+    """The call, with what is drawn at a temperature the same each time."""
+    torch.manual_seed(_SEED)
+    return call()
+
+
+def same(ours: TranscriptionResult, theirs: dict[str, Any], *, times: bool) -> bool:
+    """Whether both say the same; with ``times``, and when."""
+    if ours.text != str(theirs["text"]).strip() or ours.language != theirs["language"]:
+        return False
+    if not times:
+        return True
+    segments = [segment for segment in theirs["segments"] if segment["text"].strip()]
+    words = [word for segment in segments for word in segment.get("words", ())]
+    return [(s.start, s.end) for s in ours.segments] == [
+        (s["start"], s["end"]) for s in segments
+    ] and [(w.start, w.end) for w in ours.words] == [(w["start"], w["end"]) for w in words]
+
+
+def _edits(said: Sequence[str], heard: Sequence[str]) -> int:
+    row = [*range(len(heard) + 1)]
+    for i, word in enumerate(said):
+        above, row = row, [i + 1]
+        for j, other in enumerate(heard):
+            row.append(min(above[j] + (word != other), above[j + 1] + 1, row[j] + 1))
+    return row[-1]
+
+
+async def _clips() -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """One clip of about 3 s, sixteen of 2 to 5 s, and speech of twenty."""
+    chance = random.Random(_SEED)
+    async with ESpeakTTSEngine("en-us+f3", rate=150) as voice:
+
+        async def said(text: str) -> np.ndarray:
+            audio = (await voice.synthesize(text)).audio_data.resampled(_RATE)
+            return np.array(audio.samples[:, 0])
+
+        one = await said("how is the weather today what time is it")
+        many = [
+            await said(" ".join(chance.choices(_WORDS.split(), k=chance.randint(6, 13))))
+            for _ in range(_N_AT_ONCE)
+        ]
+        phrases = ["how is the weather today", "tell me a joke", "thank you very much"]
+        pieces = [await said(chance.choice(phrases)) for _ in range(20)]
+    pause = np.zeros(_RATE // 2, np.float32)
+    speech = np.concatenate([part for piece in pieces for part in (piece, pause)])
+    return one, many, speech[: _STREAM * _RATE]
