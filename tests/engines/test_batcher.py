@@ -230,6 +230,7 @@ async def test_the_model_is_let_go_between_batches_even_if_calls_keep_coming() -
 
     async with anyio.create_task_group() as tasks:
         await model.calls(tasks, "a2", "b", "c", "d")
+        await model.until("a2 begin")  # or the model might still be free to be unloaded
         tasks.start_soon(unload)
         while not model.worker._lock._waiting:
             await anyio.to_thread.run_sync(threading.Event().wait, 0.001)

@@ -15,6 +15,7 @@ from ..engines import load_stt, load_tts
 from ..errors import EngineError
 from ..protocols import TranscriptionResult
 from ._console import err
+from ._download import fetch
 
 __all__ = ["Spoken", "speak", "transcribe", "transcription_fields", "voices"]
 
@@ -36,6 +37,8 @@ async def transcribe(clip: AudioData, stt: str, language: str | None) -> Transcr
     Raises:
         RealtimeSTTSError: There is no such engine, or it failed.
     """
+    made = load_stt(stt)
+    await fetch(made, stt)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -43,7 +46,7 @@ async def transcribe(clip: AudioData, stt: str, language: str | None) -> Transcr
     )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(f"loading {stt}", total=clip.duration_seconds)
-        async with load_stt(stt) as engine:
+        async with made as engine:
             await engine.warmup()
             progress.update(task, description="transcribing")
             async with (
@@ -83,8 +86,10 @@ async def speak(text: str, tts: str, voice_config: dict[str, Any]) -> Spoken:
         ValueError: The text is blank, or the voice's values are out of range.
         RealtimeSTTSError: There is no such engine, or it failed.
     """
+    made = load_tts(tts)
+    await fetch(made, tts)
     with err.status(f"loading {tts}") as status:
-        async with load_tts(tts) as engine:
+        async with made as engine:
             await engine.warmup()
             status.update("speaking")
             began = perf_counter()

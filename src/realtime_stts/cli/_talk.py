@@ -31,6 +31,7 @@ from ..conversation import (
 from ..engines import load_stt, load_tts
 from ..protocols import ResponseGenerator
 from ._console import err, out, tell
+from ._download import fetch
 from ._keep import FILES, FREE_SPEECH, keep, legend
 from ._keys import enter_pressed, unechoed
 from ._meter import Meter
@@ -192,14 +193,17 @@ def run_talk(settings: Settings) -> None:
 async def _converse(settings: Settings, tape: Tape, begun: list[Talk]) -> None:
     from ..integrations.microphone import Microphone, Speaker  # here, because of its extra
 
+    made = load_stt(settings.stt), load_tts(settings.tts)
+    await fetch(made[0], settings.stt)
+    await fetch(made[1], settings.tts)
     async with AsyncExitStack() as engines:
         with err.status("loading the engines"):
             # Opened once to see that they can be; and again when all is loaded, because
             # loading keeps the sound card's threads waiting.
             async with Microphone(device=settings.microphone), Speaker(device=settings.speaker):
                 pass
-            ears = await engines.enter_async_context(load_stt(settings.stt))
-            voice = await engines.enter_async_context(load_tts(settings.tts))
+            ears = await engines.enter_async_context(made[0])
+            voice = await engines.enter_async_context(made[1])
             await ears.warmup()
             await voice.warmup()
         engine = ConversationEngine(
