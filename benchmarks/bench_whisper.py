@@ -41,7 +41,15 @@ _N_AT_ONCE = 16
 _STREAM = 20  # s
 _SEED = 7
 
-_WORDS = "hello there how is the weather today tell me a joke what time is it thank you very much"
+_PHRASES = [
+    "how is the weather today",
+    "tell me a joke",
+    "what time is it",
+    "thank you very much",
+    "please stop now",
+    "what is the time now",
+    "tell me the time please",
+]
 _SHAPES = {"cpu": ("tiny", "base", "small"), "cuda": ("base", "turbo", "large-v2")}
 
 
@@ -122,7 +130,6 @@ class _Bench:
         audio = AudioData.from_samples(clip, _RATE)
         whole = whisper.pad_or_trim(clip)  # what the engine hears: silence, not zeros of the mel
         with self._ours(**ours) as engine:
-            seeded(lambda: None)
             said = seeded(lambda: anyio.run(engine.transcribe, audio, language))
             right = seeded(lambda: self._upstream(whole, **theirs))
             equal = same(said, right, times=exact)
@@ -270,17 +277,14 @@ async def _clips() -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
     chance = random.Random(_SEED)
     async with ESpeakTTSEngine("en-us+f3", rate=150) as voice:
 
-        async def said(text: str) -> np.ndarray:
-            audio = (await voice.synthesize(text)).audio_data.resampled(_RATE)
-            return np.array(audio.samples[:, 0])
+        async def said(*phrases: str) -> np.ndarray:
+            pause = AudioData.silence(0.4, _RATE)
+            pieces = []
+            for phrase in phrases:
+                pieces += [(await voice.synthesize(phrase)).audio_data.resampled(_RATE), pause]
+            return np.array(AudioData.concat(pieces).samples[:, 0])
 
-        one = await said("how is the weather today what time is it")
-        many = [
-            await said(" ".join(chance.choices(_WORDS.split(), k=chance.randint(6, 13))))
-            for _ in range(_N_AT_ONCE)
-        ]
-        phrases = ["how is the weather today", "tell me a joke", "thank you very much"]
-        pieces = [await said(chance.choice(phrases)) for _ in range(20)]
-    pause = np.zeros(_RATE // 2, np.float32)
-    speech = np.concatenate([part for piece in pieces for part in (piece, pause)])
+        one = await said("how is the weather today", "please stop now")
+        many = [await said(*chance.sample(_PHRASES, 2)) for _ in range(_N_AT_ONCE)]
+        speech = await said(*(chance.choice(_PHRASES) for _ in range(20)))
     return one, many, speech[: _STREAM * _RATE]

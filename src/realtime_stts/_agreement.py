@@ -36,6 +36,7 @@ from .protocols import TranscriptionResult, TranscriptionSegment, TranscriptionW
 __all__ = [
     "Agreement",
     "TrimPolicy",
+    "after_committed",
     "agree",
     "confidence_of",
     "finish",
@@ -97,7 +98,7 @@ def agree(state: Agreement, hypothesis: Sequence[TranscriptionWord]) -> Agreemen
     Words are the same if they differ in case and punctuation only; the later spelling and
     times are committed.
     """
-    new = _after_committed(state, hypothesis)
+    new = after_committed(state, hypothesis)
     pairs = zip(_plain(new), _plain(state.tail), strict=False)
     n_agreed = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     return replace(state, committed=state.committed + new[:n_agreed], tail=new[n_agreed:])
@@ -139,7 +140,7 @@ def trimmed(state: Agreement, end: float, policy: TrimPolicy) -> Agreement:
 # -- where the committed words end -------------------------------------------------------
 
 
-def _after_committed(state: Agreement, hypothesis: Sequence[TranscriptionWord]) -> _Words:
+def after_committed(state: Agreement, hypothesis: Sequence[TranscriptionWord]) -> _Words:
     """What a hypothesis says after the committed words, no earlier than they end."""
     if not state.committed:
         return tuple(hypothesis)

@@ -54,7 +54,7 @@ def run_demo(
     options = virtual_time()[1] if fast else {}
     converse = partial(_converse, recorded, lines, stt, tts, fast)
     call = anyio.run(converse, backend_options=options)
-    keep(call, output_dir, legend(stt, tts, *(["without waiting"] if fast else [])))
+    keep(call, output_dir, legend(_short(stt), _short(tts), *(["without waiting"] if fast else [])))
     _summarise(call, [line.text for line in lines if line.words], output_dir)
     return all(turn.error is None for turn in call.turns)
 
@@ -112,6 +112,12 @@ def _introduce(
 
 def _count(n: int, thing: str) -> str:
     return f"{n} {thing}{'' if n == 1 else 's'}"
+
+
+def _short(spec: str) -> str:
+    """An engine's name and its model's, without the folders of that."""
+    name, colon, model = spec.partition(":")
+    return f"{name}{colon}{Path(model).name}"
 
 
 def _is_pocketsphinx(stt: str) -> bool:

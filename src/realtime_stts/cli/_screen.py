@@ -165,7 +165,7 @@ def _verdict(heard: str, phrase: Phrase | None) -> Text:
         return Text()
     if same_words(phrase.text, heard):
         return Text("  ✓", "green")
-    return Text(f"  ✗ said: {phrase.text}", _BAD)
+    return Text(f"  ✗ said: {phrase.text}" if phrase.text else "  ✗ said no words", _BAD)
 
 
 def _where_the_time_went(metrics: TurnMetrics) -> str:

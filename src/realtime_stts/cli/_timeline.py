@@ -19,6 +19,7 @@ from ..audio import AudioData
 from ..conversation import Interrupted, PartialTranscript, ReplyPaused, ReplyResumed
 from ..errors import MissingExtraError
 from ._recording import Recording, Turn
+from ._screen import same_words
 
 try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -161,7 +162,7 @@ def _understood(turn: Turn) -> list[Paragraph]:
         paragraphs.append((_NO_ANSWER[turn.outcome], _FAINT))
     elif not turn.heard:
         paragraphs.append(("(no words)", _FAINT))
-    if turn.said and turn.said != turn.heard:
+    if turn.said and not same_words(turn.said, turn.heard):
         paragraphs.append((f"(said: {turn.said})", _FAINT))
     if turn.error is not None:
         paragraphs.append((f"(failed: {turn.error})", _INK))

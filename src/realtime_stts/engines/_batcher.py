@@ -223,7 +223,9 @@ class Batcher(Generic[RequestT, ResultT]):
             if not self._schedule.add(entry, group=group, session=session, background=background):
                 raise OverloadedError(f"{self._max_waiting} calls of {self._engine} wait already")
             if not self._serving:
-                Thread(target=self._serve, name=self._engine, daemon=True).start()
+                # No daemon: the interpreter waits until a model's code, which would abort the
+                # process when it is torn from it, has ended.
+                Thread(target=self._serve, name=self._engine).start()
                 self._serving = True
             self._changed.notify_all()
 

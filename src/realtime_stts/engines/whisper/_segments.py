@@ -8,7 +8,7 @@ from typing import Final
 
 __all__ = ["Piece", "Slices", "slice_tokens"]
 
-_FRAME: Final = 0.01  # s
+_FRAMES_PER_SECOND: Final = 100
 _POSITION: Final = 0.02  # s between two times that the model can tell
 _FRAMES_PER_POSITION: Final = 2
 
@@ -64,5 +64,5 @@ def slice_tokens(tokens: Sequence[int], timestamp_begin: int, n_frames: int) -> 
         read = (tokens[cuts[-1] - 1] - timestamp_begin) * _FRAMES_PER_POSITION
         return Slices(pieces, n_frames if ends else read, ends)
     times = [token - timestamp_begin for token in tokens if token >= timestamp_begin]
-    end = times[-1] * _POSITION if times and times[-1] > 0 else n_frames * _FRAME
+    end = times[-1] * _POSITION if times and times[-1] > 0 else n_frames / _FRAMES_PER_SECOND
     return Slices((Piece(0.0, end, tuple(tokens)),), n_frames, ends)

@@ -23,7 +23,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from ..._agreement import Agreement, TrimPolicy, text_of
+from ..._agreement import Agreement, TrimPolicy, after_committed, text_of
 from ..._incremental import Transcript, incremental
 from ...audio import AudioData, StreamResampler
 from ...protocols import TranscriptionResult, TranscriptionWord
@@ -99,9 +99,8 @@ class _Attention(Transcript):
     """Commits the words that are not near the end of the sound."""
 
     def settle(self, state: Agreement, words: tuple[TranscriptionWord, ...]) -> Agreement:
-        # The decode says the committed words of this sound too, as they were given to it.
-        n_said = sum(_middle(word) > state.start for word in state.committed)
-        new = words[n_said:]
+        # It says the committed words of this sound too, as they were given to it.
+        new = after_committed(state, words)
         n_settled = 0
         for word in new:
             if word.end > self.sound_end - _NEAR_END:

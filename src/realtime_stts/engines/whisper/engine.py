@@ -81,7 +81,8 @@ class WhisperSTTEngine(LocalEngine[Model]):
         options: How to transcribe; single ones may be given by name instead.
         dtype: What to compute in; ``auto`` is float16 on CUDA and float32 elsewhere.
         quantization: ``int8`` holds the weights in 8 bits, on a CPU. It is faster, and costs
-            some accuracy.
+            some accuracy; calls in one batch are rounded together, and so depend on each
+            other a little.
         streaming: How `stream` works.
         max_batch: Calls in a batch at most.
         max_waiting: Calls that wait at most; more raise `OverloadedError`.
@@ -174,7 +175,8 @@ class WhisperSTTEngine(LocalEngine[Model]):
 
         The sound that is not settled yet is decoded again as it grows. What is committed is
         what two decodes agree on, or what is far enough from the sound's end, as the
-        `Streaming` policy says.
+        `Streaming` policy says. Words are always timed, and of several temperatures only the
+        first is used: a decode that looks wrong is soon followed by another.
 
         Raises:
             ValueError: Whisper does not know the language, or this model only English.
@@ -385,6 +387,7 @@ class _Listener:
             carry_prompt=False,
             clip=(0.0, None),
             long_audio="sequential",
+            temperature=engine._options.temperatures[0],
         )
         self._mel = MelStream(model.n_mels)
         self._n_known = 0  # samples that it has
@@ -416,7 +419,8 @@ class _Listener:
             revisits=False,
         )
         decoded = await self._engine._read(reader, session=self)
-        self._draft = () if decoded is None else decoded.tokens
+        one_window = samples.size <= _INTERACTIVE * SAMPLE_RATE
+        self._draft = decoded.tokens if decoded is not None and one_window else ()
         return _result([reader])
 
     def _drafted(self, question: Question) -> tuple[int, ...]:
