@@ -81,7 +81,7 @@ test-core: $(CORE)/.ready ## the tests again with no extra installed
 # The others run again because this is where NumPy is 1.26.
 test-models: $(MODELS)/.ready ## the tests of what runs in torch
 	$(MODELS)/bin/python -m pytest tests/engines/whisper tests/engines/test_device.py \
-		tests/cli/test_app.py tests/cli/test_download.py $(wildcard tests/test_*.py)
+		tests/cli/test_app.py tests/cli/test_download.py tests/cli/test_whisper.py $(wildcard tests/test_*.py)
 
 bench: $(VENV)/.ready ## run the benchmarks; writes out/bench/
 	$(BIN)/python -m benchmarks

@@ -425,7 +425,8 @@ def test_what_was_added_to_a_result_comes_after_what_was_there() -> None:
     names = [field.name for field in fields(TranscriptionResult)]
     assert names[-3:] == ["committed", "language_probability", "no_speech_probability"]
     bare = TranscriptionResult("a", "en", [])
-    assert bare.language_probability is None and bare.no_speech_probability is None
+    assert bare.language_probability is None
+    assert bare.no_speech_probability is None
 
 
 def test_results_do_not_share_their_words() -> None:

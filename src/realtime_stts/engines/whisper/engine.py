@@ -22,7 +22,7 @@ from dataclasses import replace
 from functools import partial
 from math import exp
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import anyio
 import numpy as np
@@ -47,6 +47,8 @@ from ._reader import Decoded, Reader, Window
 from ._streaming import SAMPLE_RATE, Question, Streaming, transcribed
 
 __all__ = ["WhisperSTTEngine"]
+
+T = TypeVar("T")
 
 _INAUDIBLE: Final = 8 / 32768  # a clip that never reaches this holds nothing to hear
 _SHORTEST: Final = SAMPLE_RATE // 20  # samples: less is no word
@@ -122,6 +124,7 @@ class WhisperSTTEngine(LocalEngine[Model]):
             raise ValueError("int8 weights are computed with in float32")
         if max_batch < 1:
             raise ValueError(f"max_batch is at least 1, not {max_batch}")
+        self._max_batch = max_batch
         self._device = device
         self._dtype = dtype
         self._quantization = quantization
@@ -155,12 +158,12 @@ class WhisperSTTEngine(LocalEngine[Model]):
         """
         options = options or self._options
         code = _code(language)
-        samples = await to_thread.run_sync(_samples, audio)
+        samples = await _aside(_samples, audio)
         model = await self._loaded_model()
         self._check_language(model, code)
         if samples.size < _SHORTEST or np.abs(samples).max() < _INAUDIBLE:
             return TranscriptionResult("", code or "", [], no_speech_probability=1.0)
-        mel = await to_thread.run_sync(mel_of, torch.from_numpy(samples), model.n_mels)
+        mel = await _aside(mel_of, torch.from_numpy(samples), model.n_mels)
         background = samples.size > _INTERACTIVE * SAMPLE_RATE
         if options.long_audio == "batched" and background:
             return await self._read_in_pieces(model, mel, options, code)
@@ -227,14 +230,14 @@ class WhisperSTTEngine(LocalEngine[Model]):
                 replace(options, clip=((start + first) / 100, (start + last) / 100)),
                 code,
             )
-            for first, last in await to_thread.run_sync(pieces_of, loudness)
+            for first, last in await _aside(pieces_of, loudness)
         ]
         session = object()
         if code is None:
             await self._read(readers[0], session=session, background=True)
             for reader in readers[1:]:
                 reader.language = readers[0].language
-        slots = anyio.CapacityLimiter(2 * 16)  # enough to fill the next batch meanwhile
+        slots = anyio.CapacityLimiter(2 * self._max_batch)  # the next batch fills meanwhile
 
         async def read(reader: Reader) -> None:
             async with slots:
@@ -474,6 +477,11 @@ def _result(readers: Sequence[Reader]) -> TranscriptionResult:
         language_probability=readers[0].language_probability,
         no_speech_probability=min(silences) if silences else None,
     )
+
+
+async def _aside(function: Callable[..., T], *args: Any) -> T:
+    """The function's result, computed in a thread, beside the model's."""
+    return await to_thread.run_sync(function, *args, abandon_on_cancel=True)
 
 
 async def _all(calls: Sequence[Callable[[], Awaitable[None]]]) -> None:
