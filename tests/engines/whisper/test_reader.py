@@ -56,8 +56,8 @@ def same(reader: Reader, expected: dict[str, Any]) -> None:
         (s["start"], s["end"], s["text"], s["tokens"], s["temperature"]) for s in segments
     ]
     for ours, theirs in zip(reader.segments, segments, strict=True):
-        assert ours.avg_logprob == pytest.approx(theirs["avg_logprob"], abs=5e-5)
-        assert ours.no_speech == pytest.approx(theirs["no_speech_prob"], abs=5e-5)
+        assert ours.avg_logprob == pytest.approx(theirs["avg_logprob"], abs=2e-4)
+        assert ours.no_speech == pytest.approx(theirs["no_speech_prob"], abs=2e-4)
         assert ours.compression_ratio == theirs["compression_ratio"]
         words = theirs.get("words", [])
         assert [(word.text, word.start, word.end) for word in ours.words] == [
