@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("whisper")
+
 from realtime_stts.audio import AudioData
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "transcribe-with-whisper.md"
