@@ -35,6 +35,7 @@ from realtime_stts.engines.espeak import ESpeakTTSEngine
 from realtime_stts.engines.whisper import Streaming, WhisperOptions, WhisperSTTEngine
 from realtime_stts.protocols import TranscriptionResult
 from realtime_stts.testing import virtual_time
+from tools.train_whisper_fixture import edits
 from tools.whisper_fixture import expand, widened
 
 from ._report import Round, Row, interleaved, timed, timed_async
@@ -265,7 +266,7 @@ class _Bench:
                 sides.append(ours)
             *own, peer = interleaved(*sides, self._growing(speech), rounds=1)
         for (case, _), sample in zip(cases, own, strict=True):
-            wrong = _edits(expected, texts[case].split()) / len(expected)
+            wrong = edits(expected, texts[case].split()) / len(expected)
             name = f"{self._shape}: a second of a stream of {_STREAM} s, {case}"
             yield said_so(Row.of(name, sample, peer, unit="s", equal=wrong <= _STREAM_ERRORS))
 
@@ -333,15 +334,6 @@ def same(ours: TranscriptionResult, theirs: dict[str, Any], *, times: bool) -> b
     right = [(each["start"], each["end"]) for each in (*segments, *words)]
     near = 0.021 if words else 1e-9
     return len(own) == len(right) and bool(np.allclose(own, right, rtol=0.0, atol=near))
-
-
-def _edits(said: Sequence[str], heard: Sequence[str]) -> int:
-    row = [*range(len(heard) + 1)]
-    for i, word in enumerate(said):
-        above, row = row, [i + 1]
-        for j, other in enumerate(heard):
-            row.append(min(above[j] + (word != other), above[j + 1] + 1, row[j] + 1))
-    return row[-1]
 
 
 async def _clips() -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
