@@ -141,10 +141,11 @@ def _words(
 def _first_positions(cost: NDArray[np.float64]) -> NDArray[np.float64]:
     """Where the cheapest monotone path through (n_tokens, n_positions) reaches each token.
 
-    Diagonal by diagonal, in single precision as upstream, so that ties fall as there.
+    Diagonal by diagonal. Ties fall as upstream, whose sums are float64 too: numba makes that
+    of its float32 array times infinity.
     """
     n, m = cost.shape
-    total = np.full((n + 1, m + 1), np.inf, np.float32)
+    total = np.full((n + 1, m + 1), np.inf)
     total[0, 0] = 0.0
     for i_and_j in range(2, n + m + 1):
         i = np.arange(max(1, i_and_j - m), min(n, i_and_j - 1) + 1)
