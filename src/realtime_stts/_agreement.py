@@ -40,6 +40,7 @@ __all__ = [
     "agree",
     "confidence_of",
     "finish",
+    "middle",
     "sentences",
     "text_of",
     "timed_words",
@@ -156,7 +157,7 @@ def _seam(state: Agreement, hypothesis: Sequence[TranscriptionWord]) -> int:
     Wagner and Fischer 1974). Where several places need as few, the one whose words lie on
     the right side of the committed end.
     """
-    n_audible = sum(_middle(word) > state.start for word in state.committed)
+    n_audible = sum(middle(word) > state.start for word in state.committed)
     n_near = sum(word.end > state.start - _REACH for word in state.committed)
     n_known = min(n_near, n_audible + _CONTEXT)
     known = _plain(state.committed[len(state.committed) - n_known :])
@@ -167,7 +168,7 @@ def _seam(state: Agreement, hypothesis: Sequence[TranscriptionWord]) -> int:
     before = _edits(known, heard, [*places], free=n_known - n_audible)
     after = _edits(expected[::-1], heard[::-1], [0 for _ in places])[::-1]
 
-    misplaced = [_middle(word) - state.committed[-1].end for word in hypothesis]
+    misplaced = [middle(word) - state.committed[-1].end for word in hypothesis]
     late = [0.0, *accumulate(max(0.0, time) for time in misplaced)]
     early = [0.0, *accumulate(max(0.0, -time) for time in misplaced)]
     return min(places, key=lambda n: (before[n] + after[n], late[n] + early[-1] - early[n], n))
@@ -187,7 +188,8 @@ def _edits(known: list[str], heard: list[str], row: list[int], free: int = 0) ->
     return row
 
 
-def _middle(word: TranscriptionWord) -> float:
+def middle(word: TranscriptionWord) -> float:
+    """When half of it was said: on which side of a cut it counts."""
     return (word.start + word.end) / 2
 
 

@@ -23,7 +23,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from ..._agreement import Agreement, TrimPolicy, after_committed, text_of
+from ..._agreement import Agreement, TrimPolicy, after_committed, middle, text_of
 from ..._incremental import Transcript, incremental
 from ...audio import AudioData, StreamResampler
 from ...protocols import TranscriptionResult, TranscriptionWord
@@ -98,6 +98,8 @@ Ask = Callable[[Question], Awaitable[TranscriptionResult]]
 class _Attention(Transcript):
     """Commits the words that are not near the end of the sound."""
 
+    sound_end: float = 0.0  # s; of what the next decode hears
+
     def settle(self, state: Agreement, words: tuple[TranscriptionWord, ...]) -> Agreement:
         # It says the committed words of this sound too, as they were given to it.
         new = after_committed(state, words)
@@ -107,8 +109,6 @@ class _Attention(Transcript):
                 break
             n_settled += 1
         return replace(state, committed=state.committed + new[:n_settled], tail=new[n_settled:])
-
-    sound_end: float = 0.0
 
 
 async def transcribed(
@@ -126,8 +126,8 @@ async def transcribed(
     async def decode(clip: AudioData, language: str | None) -> TranscriptionResult:
         nonlocal last
         state = transcript.state
-        before = [word for word in state.committed if _middle(word) <= state.start]
-        within = [word for word in state.committed if _middle(word) > state.start]
+        before = [word for word in state.committed if middle(word) <= state.start]
+        within = [word for word in state.committed if middle(word) > state.start]
         question = Question(
             clip.samples[:, 0],
             clip.data.startswith(last),
@@ -169,10 +169,6 @@ async def _resampled(audio: AsyncIterable[AudioData]) -> AsyncGenerator[AudioDat
     rest = resampler.flush()
     if rest.n_frames:
         yield rest
-
-
-def _middle(word: TranscriptionWord) -> float:
-    return (word.start + word.end) / 2
 
 
 def _tail_of(text: str) -> str:
