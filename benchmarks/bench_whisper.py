@@ -12,10 +12,11 @@ which says nothing about other weights.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -140,17 +141,17 @@ class _Bench:
         """One row a case, all beside the same rounds of upstream's."""
         audio = AudioData.from_samples(clip, _RATE)
         whole = whisper.pad_or_trim(clip)  # what the engine hears: silence, not zeros of the mel
-        right = seeded(lambda: self._upstream(whole, **theirs))
+        with seeded(self._theirs):
+            right = self._upstream(whole, **theirs)
         with ExitStack() as engines:
             sides: list[Round] = []
             equal = []
             for case, options in cases:
                 own = dict(options)
                 language = own.pop("_language", None)
-                engine = engines.enter_context(self._ours(**own))
+                engine = engines.enter_context(self._ours(seed=_SEED, **own))
                 call = partial(engine.transcribe, audio, language)
-                said = seeded(partial(anyio.run, call))
-                equal.append(same(said, right, times="lossy" not in case))
+                equal.append(same(anyio.run(call), right, times="lossy" not in case))
                 sides.append(timed_async(call, scale=1.0))
             sides.append(timed(partial(self._upstream, clip, **theirs), scale=1.0))
             *ours, peer = interleaved(*sides, rounds=self._rounds)
@@ -312,10 +313,23 @@ def said_so(row: Row) -> Row:
     return row
 
 
-def seeded(call: Callable[[], Any]) -> Any:
-    """The call, with what is drawn at a temperature the same each time."""
-    torch.manual_seed(_SEED)
-    return call()
+@contextmanager
+def seeded(model: whisper.Whisper) -> Iterator[None]:
+    """openai-whisper's model, with each temperature's chance from where ours has it.
+
+    It is asked to decode at one temperature after the other.
+    """
+    decode, seeds = model.decode, itertools.count(_SEED)
+
+    def seeded_decode(*args: Any, **options: Any) -> Any:
+        torch.manual_seed(next(seeds))
+        return decode(*args, **options)
+
+    model.decode = seeded_decode
+    try:
+        yield
+    finally:
+        del model.decode
 
 
 def same(ours: TranscriptionResult, theirs: dict[str, Any], *, times: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import threading
@@ -196,6 +197,36 @@ def test_it_is_what_openai_whisper_hears_if_it_fills_the_window_alike(
         (word["word"].strip(), word["start"], word["end"])
         for segment in expected["segments"]
         for word in segment["words"]
+    ]
+
+
+@pytest.mark.parametrize("best_of", [None, 2])
+def test_so_is_what_it_draws_where_no_temperature_will_do(
+    engine: Callable[..., WhisperSTTEngine],
+    openai_words: Whisper,
+    say: Saying,
+    monkeypatch: pytest.MonkeyPatch,
+    best_of: int | None,
+) -> None:
+    decode, n_calls = openai_words.decode, itertools.count()
+
+    def with_seed(*args: Any, **options: Any) -> Any:
+        """openai-whisper tries one temperature after the other."""
+        torch.manual_seed(3 + next(n_calls))
+        return decode(*args, **options)
+
+    monkeypatch.setattr(openai_words, "decode", with_seed)
+    samples = say("thank you very much").samples[:, 0].copy()
+    hopeless = {"compression_ratio_threshold": 0.0, "no_speech_threshold": None}
+    stt = engine(fill="zeros", best_of=best_of, seed=3, **hopeless)
+    result = anyio.run(stt.transcribe, AudioData.from_samples(samples, 16_000))
+    expected = openai_words.transcribe(samples, fp16=False, best_of=best_of, **hopeless)
+    assert next(n_calls) == 6
+    assert result.text == expected["text"].strip()
+    assert [(s.text, s.start, s.end) for s in result.segments] == [
+        (segment["text"].strip(), segment["start"], segment["end"])
+        for segment in expected["segments"]
+        if segment["text"]
     ]
 
 

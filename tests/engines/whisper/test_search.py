@@ -69,7 +69,7 @@ def found_by(
     for done in search(
         decoder, given, prompts, how, sot=SOT, no_speech_token=tokenizer().no_speech, **rest
     ):
-        for sound, hypothesis in done:
+        for sound, _, hypothesis in done:
             assert sound not in results
             results[sound] = hypothesis
     return [results[sound] for sound in range(len(prompts))]
@@ -130,7 +130,7 @@ SEARCHES = {
 
 def of_length(how: Search, sample_len: int) -> Search:
     return Search(
-        how.temperature,
+        how.temperatures,
         how.beam_size,
         how.best_of,
         how.patience,
@@ -203,7 +203,7 @@ class TestABatch:
             ),
             start=1,
         ):
-            for sound, hypothesis in done:
+            for sound, _, hypothesis in done:
                 when[sound] = step, len(hypothesis.tokens) + 1
         assert len(when) == len(spoken)
         assert all(step == n for step, n in when.values())
@@ -225,7 +225,7 @@ class TestABatch:
             no_speech_token=tokenizer().no_speech,
             wanted=lambda sound: sound % 2 == 1,
         ):
-            results.update(done)
+            results.update((sound, hypothesis) for sound, _, hypothesis in done)
         assert [*sorted(results)] == [1, 3, 5, 7]
         for sound, result in results.items():
             assert result.tokens == alone[sound].tokens
@@ -453,24 +453,26 @@ class TestADraft:
                 )
             ]
             n_steps.append(len(steps))
-            results = {sound: result for done in steps for sound, result in done}
+            results = {sound: result for done in steps for sound, _, result in done}
             drafts = [results[sound].tokens for sound in range(len(spoken))]
         assert n_steps[0] > 5
         assert n_steps[1] == 1
 
-    @pytest.mark.parametrize("how", [Search(beam_size=2, sample_len=8), Search(0.5, sample_len=8)])
+    @pytest.mark.parametrize(
+        "how", [Search(beam_size=2, sample_len=8), Search((0.5,), sample_len=8)]
+    )
     def test_is_no_help_to_other_searches(self, random_model: Model, how: Search) -> None:
-        def generators() -> list[torch.Generator]:
-            return [torch.Generator().manual_seed(sound) for sound in range(2)]
+        def dice() -> list[list[torch.Generator]]:
+            return [[generator(sound)] for sound in range(2)]
 
         prompts = [prompt()] * 2
-        without = found(random_model, noise(2), prompts, how, generators=generators())
+        without = found(random_model, noise(2), prompts, how, dice=dice())
         results = found(
             random_model,
             noise(2),
             prompts,
             how,
-            generators=generators(),
+            dice=dice(),
             drafts=[without[0].tokens, [1, 2, 3]],
         )
         assert results == without
@@ -511,7 +513,7 @@ class TestWhatWasHeardBefore:
             sot=SOT,
             no_speech_token=None,
         )
-        ((_, result),) = next(steps)
+        ((_, _, result),) = next(steps)
         assert np.isnan(result.no_speech)
 
 
@@ -546,7 +548,7 @@ class TestSampling:
         if which == "words":
             theirs, model = openai_words, words_model
             sounds = request.getfixturevalue("spoken")[:3]
-        how = Search(temperature, best_of=best_of, sample_len=12)
+        how = Search((temperature,), best_of=best_of, sample_len=12)
         for seed, sound in enumerate(sounds):
             dice = generator(seed)
 
@@ -561,54 +563,112 @@ class TestSampling:
             expected = openai(
                 theirs, sound[None], temperature=temperature, best_of=best_of, sample_len=12
             )
-            results = found(model, sound[None], [prompt()], how, generators=[generator(seed)])
+            results = found(model, sound[None], [prompt()], how, dice=[[generator(seed)]])
             same(results, expected)
 
     @pytest.mark.parametrize("best_of", [None, 3])
     def test_does_not_depend_on_who_else_is_in_the_batch(
         self, words_model: Model, spoken: Tensor, best_of: int | None
     ) -> None:
-        how = Search(0.8, best_of=best_of, sample_len=30)
+        how = Search((0.8,), best_of=best_of, sample_len=30)
         together = found(
             words_model,
             spoken,
             [prompt()] * len(spoken),
             how,
-            generators=[generator(sound) for sound in range(len(spoken))],
+            dice=[[generator(sound)] for sound in range(len(spoken))],
         )
         for seed, (sound, result) in enumerate(zip(spoken, together, strict=True)):
-            (alone,) = found(
-                words_model, sound[None], [prompt()], how, generators=[generator(seed)]
-            )
+            (alone,) = found(words_model, sound[None], [prompt()], how, dice=[[generator(seed)]])
             assert alone.tokens == result.tokens
             assert alone.sum_logprob == pytest.approx(result.sum_logprob, abs=1e-4)
 
     def test_depends_on_the_seed_alone(self, random_model: Model) -> None:
-        how = Search(1.0, sample_len=8)
+        how = Search((1.0,), sample_len=8)
         drawn = [
-            found(random_model, noise(1), [prompt()], how, generators=[generator(seed)])
+            found(random_model, noise(1), [prompt()], how, dice=[[generator(seed)]])
             for seed in (1, 2, 1)
         ]
         assert drawn[0] == drawn[2]
         assert drawn[0] != drawn[1]
 
     def test_without_a_seed_draws_anew(self, random_model: Model) -> None:
-        how = Search(1.0, sample_len=8)
+        how = Search((1.0,), sample_len=8)
         drawn = {(*found(random_model, noise(1), [prompt()], how)[0].tokens,) for _ in range(3)}
         assert len(drawn) == 3
 
     def test_of_several_takes_the_likeliest(self, random_model: Model) -> None:
         def mean(best_of: int) -> float:
-            how = Search(1.0, best_of=best_of, sample_len=8)
+            how = Search((1.0,), best_of=best_of, sample_len=8)
             return float(
                 np.mean(
                     [
-                        found(
-                            random_model, noise(1), [prompt()], how, generators=[generator(seed)]
-                        )[0].avg_logprob
+                        found(random_model, noise(1), [prompt()], how, dice=[[generator(seed)]])[
+                            0
+                        ].avg_logprob
                         for seed in range(8)
                     ]
                 )
             )
 
         assert mean(8) > mean(1)
+
+
+class TestSeveralTemperatures:
+    @pytest.mark.parametrize("best_of", [None, 3])
+    @pytest.mark.parametrize("which", ["words", "random"])
+    def test_find_what_each_would_alone(
+        self,
+        words_model: Model,
+        random_model: Model,
+        spoken: Tensor,
+        which: str,
+        best_of: int | None,
+    ) -> None:
+        model, sounds = (words_model, spoken[:4]) if which == "words" else (random_model, noise(4))
+        temperatures = (0.2, 0.6, 1.0)
+        prompts = [prompt()] * len(sounds)
+        how = Search(temperatures, best_of=best_of, sample_len=30)
+        decoder = Decoder(model.whisper, sounds, model.head, lambda: None)
+        results: dict[tuple[int, int], Hypothesis] = {}
+        for done in search(
+            decoder,
+            rules(),
+            prompts,
+            how,
+            sot=SOT,
+            no_speech_token=tokenizer().no_speech,
+            dice=[[generator(10 * sound + i) for i in range(3)] for sound in range(len(sounds))],
+        ):
+            for sound, place, hypothesis in done:
+                assert (sound, place) not in results
+                results[sound, place] = hypothesis
+        assert len(results) == 3 * len(sounds)
+        for place, temperature in enumerate(temperatures):
+            alone = found(
+                model,
+                sounds,
+                prompts,
+                Search((temperature,), best_of=best_of, sample_len=30),
+                dice=[[generator(10 * sound + place)] for sound in range(len(sounds))],
+            )
+            same_as([results[sound, place] for sound in range(len(sounds))], alone)
+
+    def test_end_each_in_its_own_time(self, words_model: Model, spoken: Tensor) -> None:
+        decoder = Decoder(words_model.whisper, spoken, words_model.head, lambda: None)
+        ended: dict[tuple[int, int], int] = {}
+        for step, done in enumerate(
+            search(
+                decoder,
+                rules(),
+                [prompt()] * len(spoken),
+                Search((0.2, 1.0), sample_len=100),
+                sot=SOT,
+                no_speech_token=None,
+                dice=[[generator(sound), generator(-sound)] for sound in range(len(spoken))],
+            )
+        ):
+            for sound, place, hypothesis in done:
+                ended[sound, place] = step
+                assert step == len(hypothesis.tokens)
+        assert any(ended[sound, 0] != ended[sound, 1] for sound in range(len(spoken)))

@@ -6,7 +6,7 @@ once, and serve the language, every temperature, and the times of the words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -39,6 +39,9 @@ _CPU_POSITIONS: Final = 1536
 # A second of speech has some 6 tokens; a cut window that gives many times more is a loop.
 _TOKENS_PER_SECOND: Final = 12.0
 _SPARE_TOKENS: Final = 24
+
+# In a batch that tries several temperatures: each row has keys of its own to keep.
+_FALLBACK_ROWS: Final = 64
 
 
 def batch_key(window: Window) -> tuple[Any, ...]:
@@ -133,7 +136,6 @@ class _Batch:
         self._options = self._windows[0].options
         self._languages = [window.language for window in self._windows]
         self._probabilities: list[float | None] = [None] * len(entries)
-        self._seeded = [_generator(model.device, window.options.seed) for window in self._windows]
 
     def _own(self, place: int) -> WhisperOptions:
         """A window's options: what it is judged by need not be the others'."""
@@ -156,26 +158,38 @@ class _Batch:
         decoder = Decoder(self._model.whisper, torch.cat(features), self._model.head, self._check)
         sot_states = yield from self._tell_languages(places, decoder)
         left = [*range(len(places))]  # the decoder's sounds
+        rest = [*self._options.temperatures]
+        tried = decoder.fork()
         failed: list[int] = []
-        temperatures = self._options.temperatures
-        for temperature in temperatures:
-            if temperature == temperatures[0]:
-                tried = decoder.fork()
-            else:
+        while left:
+            n = 1
+            if len(rest) < len(self._options.temperatures):
+                # As rows of one batch, all the others take little longer than one.
+                n = max(1, _FALLBACK_ROWS // (len(left) * (self._options.best_of or 1)))
                 tried, sot_states = decoder.select(left), None
+            temperatures, rest = rest[:n], rest[n:]
+            answers: dict[int, list[Decoded | None]] = {
+                at: [None] * len(temperatures) for at in range(len(left))
+            }
             doubtful: list[int] = []
             found: list[tuple[int, Decoded]] = []
-            for done in self._search([places[i] for i in left], tried, temperature, sot_states):
-                for at, hypothesis in done:
-                    sound = left[at]
-                    decoded = self._read(places[sound], hypothesis, temperature)
-                    last = temperature == temperatures[-1]
-                    if self._is_cut_short(mels[sound], places[sound], decoded):
+            searched = [places[i] for i in left]
+            for done in self._search(searched, tried, temperatures, sot_states, answers):
+                for at, rung, hypothesis in done:
+                    if at not in answers:
+                        continue
+                    sound, place = left[at], searched[at]
+                    decoded = self._read(place, hypothesis, temperatures[rung])
+                    answers[at][rung] = decoded
+                    if self._is_cut_short(mels[sound], place, decoded):
                         failed.append(sound)
-                    elif last or not needs_fallback(decoded, self._own(places[sound])):
-                        found.append((sound, decoded))
+                    elif chosen := self._chosen(answers[at], place, last=not rest):
+                        found.append((sound, chosen))
+                    elif None in answers[at]:
+                        continue
                     else:
                         doubtful.append(sound)
+                    del answers[at]
                 # A row's times are read once the others need not wait for it.
                 if not self._options.word_timestamps:
                     self._deliver(places, found)
@@ -184,8 +198,6 @@ class _Batch:
             if found:
                 yield from self._time(places, decoder, found)
             left = [i for i in doubtful if not self._entries[places[i]].done]
-            if not left:
-                break
         again = [places[i] for i in failed if not self._entries[places[i]].done]
         if again:
             del decoder, features
@@ -241,14 +253,15 @@ class _Batch:
         self,
         places: Sequence[int],
         decoder: Decoder,
-        temperature: float,
+        temperatures: Sequence[float],
         sot_states: Tensor | None,
-    ) -> Iterator[list[tuple[int, Hypothesis]]]:
+        wanted: Container[int],
+    ) -> Iterator[list[tuple[int, int, Hypothesis]]]:
         options, model = self._options, self._model
         tokenizers = [model.tokenizer(self._languages[place], options.task) for place in places]
-        greedy = temperature == 0.0
+        greedy = temperatures[0] == 0.0
         how = Search(
-            temperature,
+            tuple(temperatures),
             options.beam_size if greedy else None,
             None if greedy else options.best_of,
             options.patience,
@@ -266,10 +279,21 @@ class _Batch:
             sot=tokenizers[0].sot,
             no_speech_token=tokenizers[0].no_speech,
             drafts=[self._windows[place].draft for place in places],
-            generators=[self._seeded[place] for place in places],
+            dice=[self._dice(place, temperatures) for place in places],
             sot_states=sot_states,
-            wanted=lambda i: not self._entries[places[i]].done,
+            wanted=lambda i: i in wanted and not self._entries[places[i]].done,
         )
+
+    def _dice(self, place: int, temperatures: Sequence[float]) -> list[torch.Generator]:
+        """What a window with a seed is drawn from, for each temperature."""
+        seed = self._own(place).seed
+        if seed is None:
+            return []
+        first = self._options.temperatures.index(temperatures[0])
+        return [
+            torch.Generator(self._model.device).manual_seed(seed + first + i)
+            for i in range(len(temperatures))
+        ]
 
     def _read(self, place: int, found: Hypothesis, temperature: float) -> Decoded:
         language = self._languages[place] or "en"
@@ -286,6 +310,17 @@ class _Batch:
             language,
             self._probabilities[place],
         )
+
+    def _chosen(
+        self, answers: Sequence[Decoded | None], place: int, *, last: bool
+    ) -> Decoded | None:
+        """The answer of the lowest temperature that looks right; None if that is not known."""
+        for decoded in answers:
+            if decoded is None:
+                return None
+            if not needs_fallback(decoded, self._own(place)):
+                return decoded
+        return answers[-1] if last else None
 
     def _is_cut_short(self, mel: Tensor, place: int, decoded: Decoded) -> bool:
         """Whether a window without all of its silence went wrong, and the whole may not."""
@@ -339,14 +374,6 @@ def _prompt(tokenizer: Tokenizer, window: Window, timestamps: bool) -> list[int]
         begin.append(tokenizer.no_timestamps)
     before = [tokenizer.sot_prev, *window.prompt] if window.prompt else []
     return [*before, *begin, *window.prefix]
-
-
-def _generator(device: torch.device, seed: int | None) -> torch.Generator | None:
-    if seed is None:
-        return None
-    generator = torch.Generator(device)
-    generator.manual_seed(seed)
-    return generator
 
 
 # -- getting a model ready ---------------------------------------------------------------

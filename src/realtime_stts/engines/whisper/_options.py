@@ -53,7 +53,8 @@ class WhisperOptions:
         long_audio: ``sequential`` reads one window after the other, as openai-whisper does.
             ``batched`` cuts at pauses and decodes the pieces together, each on its own: many
             times faster, and one piece's errors do not spread; but it knows no text before.
-        seed: Of what is drawn above temperature 0; None draws anew each time.
+        seed: Of what is drawn above temperature 0, where each temperature draws for itself;
+            None draws anew each time.
 
     Raises:
         ValueError: A value is out of its range, or two exclude each other.

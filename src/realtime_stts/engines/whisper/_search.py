@@ -1,11 +1,12 @@
 """What is said, given the sounds: greedy, sampled and beam search over batches of rows.
 
 The rules and the order of things are those of openai-whisper's `decode`, so that the tokens
-are the same. Two things differ. Rows that are done are handed over at once and leave the
-batch. And a greedy search may be given a draft, tokens that are likely right since the same
-sound was heard before: one pass over all of it tells how far they are what the search would
-have found, which costs little more than one step (as in speculative decoding, Leviathan,
-Kalman and Matias 2023, https://arxiv.org/abs/2211.17192).
+are the same. Three things differ. Rows that are done are handed over at once and leave the
+batch. Several temperatures may be searched at once, as rows of one batch. And a greedy search
+may be given a draft, tokens that are likely right since the same sound was heard before: one
+pass over all of it tells how far they are what the search would have found, which costs
+little more than one step (as in speculative decoding, Leviathan, Kalman and Matias 2023,
+https://arxiv.org/abs/2211.17192).
 """
 
 from __future__ import annotations
@@ -28,15 +29,16 @@ class Search:
     """How to search.
 
     Attributes:
-        temperature: 0 takes the likeliest token; above that, tokens are drawn.
-        beam_size: Hypotheses kept; None for a greedy search. Only at temperature 0.
+        temperatures: 0 takes the likeliest token; above that, tokens are drawn. Each gives a
+            hypothesis of its own.
+        beam_size: Hypotheses kept; None for a greedy search. Only at temperature 0, alone.
         best_of: Samples drawn, the likeliest of which is taken. Only above temperature 0.
         patience: Finished hypotheses that end the search, in beam sizes.
         length_penalty: Google's alpha, in [0, 1]; None divides by the length.
         sample_len: Tokens at most.
     """
 
-    temperature: float = 0.0
+    temperatures: tuple[float, ...] = (0.0,)
     beam_size: int | None = None
     best_of: int | None = None
     patience: float = 1.0
@@ -46,6 +48,11 @@ class Search:
     @property
     def group(self) -> int:
         """Rows for each sound."""
+        return len(self.temperatures) * self.each
+
+    @property
+    def each(self) -> int:
+        """Rows for each temperature."""
         return self.beam_size or self.best_of or 1
 
 
@@ -170,7 +177,8 @@ class _Sound:
     sampled: list[list[int]]  # by row
     sums: list[float]
     draft: Sequence[int] = ()
-    generator: torch.Generator | None = None
+    dice: Sequence[torch.Generator] = ()  # by temperature
+    told: set[int] = field(default_factory=set)  # the temperatures that are done
     finished: dict[tuple[int, ...], float] = field(default_factory=dict)  # of a beam search
 
 
@@ -183,10 +191,10 @@ def search(
     sot: int,
     no_speech_token: int | None,
     drafts: Sequence[Sequence[int]] = (),
-    generators: Sequence[torch.Generator | None] = (),
+    dice: Sequence[Sequence[torch.Generator]] = (),
     sot_states: Tensor | None = None,
     wanted: Callable[[int], bool] = lambda sound: True,
-) -> Iterator[list[tuple[int, Hypothesis]]]:
+) -> Iterator[list[tuple[int, int, Hypothesis]]]:
     """Find what follows each prompt.
 
     Args:
@@ -194,16 +202,18 @@ def search(
         prompts: Each sound's whole prompt.
         sot: The start-of-transcript token, after which silence is told.
         drafts: What a greedy search at temperature 0 is likely to find, for each sound.
-        generators: What chance is drawn from, for each sound.
+        dice: What chance is drawn from, for each sound and temperature; without, from torch's
+            own.
         sot_states: The decoder's states after the start of transcript, of shape (n, n_state),
             where it is already in the decoder.
         wanted: Whether a sound's result is still wanted; asked at each step.
 
     Yields:
-        After each step the sounds that are done, by their place in ``prompts``.
+        After each step what is done: a sound, by its place in ``prompts``, at a temperature,
+            by its place in ``how``.
     """
     n = len(prompts)
-    drafted = how.group == 1 and how.temperature == 0.0
+    drafted = how.group == 1 and how.temperatures == (0.0,)
     sounds = [
         _Sound(
             i,
@@ -212,7 +222,7 @@ def search(
             [[]],
             [0.0],
             drafts[i] if drafted and drafts else (),
-            generators[i] if generators else None,
+            dice[i] if dice else (),
         )
         for i in range(n)
     ]
@@ -230,11 +240,16 @@ def search(
             _extend(sounds, logits, rules, how)
         else:
             _extend_beams(decoder, sounds, logits, rules, how)
-        done = [sound for sound in sounds if _is_done(sound, rules.eot, how, n_ctx)]
-        yield [(sound.number, _best(sound, rules.eot, how)) for sound in done]
-        ended = {sound.number for sound in done}
-        ended |= {sound.number for sound in sounds if not wanted(sound.number)}
-        left = [i for i, sound in enumerate(sounds) if sound.number not in ended]
+        yield [
+            (sound.number, place, _best(sound, place, rules.eot, how))
+            for sound in sounds
+            for place in _newly_done(sound, rules.eot, how, n_ctx)
+        ]
+        left = [
+            i
+            for i, sound in enumerate(sounds)
+            if len(sound.told) < len(how.temperatures) and wanted(sound.number)
+        ]
         if not left:
             return
         if len(left) < len(sounds):
@@ -300,18 +315,8 @@ def _accept(sound: _Sound, rules: Rules, logits: Tensor, most: int) -> int:
 
 def _extend(sounds: Sequence[_Sound], logits: Tensor, rules: Rules, how: Search) -> None:
     """One more token for each row, the likeliest or one drawn."""
-    if how.temperature == 0.0:
-        tokens = logits.argmax(dim=-1)
-    else:
-        likely = (logits / how.temperature).softmax(dim=-1)
-        tokens = torch.cat(
-            [
-                likely[i * how.group : (i + 1) * how.group].multinomial(
-                    1, generator=sound.generator
-                )[:, 0]
-                for i, sound in enumerate(sounds)
-            ]
-        )
+    greedy = how.temperatures == (0.0,)
+    tokens = logits.argmax(dim=-1) if greedy else _drawn(sounds, logits, how)
     logprobs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
     found = iter(zip(tokens.tolist(), logprobs.tolist(), strict=True))
     for sound in sounds:
@@ -321,6 +326,19 @@ def _extend(sounds: Sequence[_Sound], logits: Tensor, rules: Rules, how: Search)
                 token, logprob = rules.eot, 0.0
             sampled.append(token)
             sound.sums[row] += logprob
+
+
+def _drawn(sounds: Sequence[_Sound], logits: Tensor, how: Search) -> Tensor:
+    by_temperature = logits.view(len(sounds), len(how.temperatures), how.each, -1)
+    temperatures = torch.tensor(how.temperatures, device=logits.device)
+    likely = (by_temperature / temperatures[:, None, None]).softmax(dim=-1)
+    return torch.cat(
+        [
+            rows.multinomial(1, generator=dice)[:, 0]
+            for sound, own in zip(sounds, likely, strict=True)
+            for dice, rows in zip(sound.dice or [None] * len(own), own, strict=True)
+        ]
+    )
 
 
 def _extend_beams(
@@ -356,18 +374,33 @@ def _extend_beams(
     decoder.reorder(sources)
 
 
-def _is_done(sound: _Sound, eot: int, how: Search, n_ctx: int) -> bool:
+def _newly_done(sound: _Sound, eot: int, how: Search, n_ctx: int) -> list[int]:
+    """The temperatures, by place, whose rows have just ended."""
     n = len(sound.sampled[0])
-    if n >= how.sample_len or len(sound.prompt) + n > n_ctx:
-        return True
-    if how.beam_size is not None:
-        return len(sound.finished) >= max(1, round(how.beam_size * how.patience))
-    return all(tokens[-1] == eot for tokens in sound.sampled)
+    full = n >= how.sample_len or len(sound.prompt) + n > n_ctx
+    done = []
+    for place in range(len(how.temperatures)):
+        if place in sound.told:
+            continue
+        if how.beam_size is not None:
+            ended = len(sound.finished) >= max(1, round(how.beam_size * how.patience))
+        else:
+            ended = all(tokens[-1] == eot for tokens in sound.sampled[_rows(place, how)])
+        if full or ended:
+            done.append(place)
+    sound.told.update(done)
+    return done
 
 
-def _best(sound: _Sound, eot: int, how: Search) -> Hypothesis:
+def _rows(place: int, how: Search) -> slice:
+    """A temperature's, of those of a sound."""
+    return slice(place * how.each, (place + 1) * how.each)
+
+
+def _best(sound: _Sound, place: int, eot: int, how: Search) -> Hypothesis:
     if how.beam_size is None:
-        candidates = [*zip(sound.sampled, sound.sums, strict=True)]
+        rows = _rows(place, how)
+        candidates = [*zip(sound.sampled[rows], sound.sums[rows], strict=True)]
     else:
         finished = dict(sound.finished)
         if len(finished) < how.beam_size:
