@@ -29,7 +29,8 @@ def thin_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, few: int 
     if n == 1:
         rows = rows.repeat(2, 1)  # with one column it is a product with a vector, and as slow
     columns = weight @ rows.T if bias is None else torch.addmm(bias[:, None], weight, rows.T)
-    return columns[:, :n].T.reshape(*x.shape[:-1], -1)
+    # Contiguous, or what comes next (attention, for one) takes its slow way.
+    return columns[:, :n].T.contiguous().view(*x.shape[:-1], -1)
 
 
 class ThinLinear(nn.Module):
