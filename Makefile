@@ -12,11 +12,11 @@ CONSTRAINTS := requirements/constraints.txt
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types test-core test-models bench bench-peers bench-whisper gpu soak \
+.PHONY: help demo test check lint types test-core test-models bench bench-peers bench-whisper bench-chatterbox gpu soak \
 	mutants fixture constraints clean
 
 help: ## show this
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	@echo "setting up $(VENV) (about half a minute, once)"
@@ -92,8 +92,11 @@ bench-peers: $(PEERS)/.ready ## the benchmark of sessions, beside pipecat (Pytho
 bench-whisper: $(MODELS)/.ready $(FASTER_WHISPER)/.ready ## the benchmark of Whisper, beside openai-whisper and faster-whisper
 	$(MODELS)/bin/python -m benchmarks whisper
 
-gpu: $(MODELS)/.ready ## the same on a GPU; fails where torch sees none
-	$(MODELS)/bin/python -m benchmarks whisper --device cuda
+bench-chatterbox: $(MODELS)/.ready ## the benchmark of Chatterbox, beside chatterbox-tts
+	$(MODELS)/bin/python -m benchmarks chatterbox
+
+gpu: $(MODELS)/.ready ## both on a GPU; fails where torch sees none
+	$(MODELS)/bin/python -m benchmarks whisper chatterbox --device cuda
 
 soak: $(VENV)/.ready ## hold 1,000 conversations for 10 virtual minutes; writes out/bench/
 	$(BIN)/python -m benchmarks.soak

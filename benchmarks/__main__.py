@@ -12,7 +12,7 @@ from ._report import table, write
 
 _HERE = Path(__file__).parent
 _NAMES = sorted(path.stem.removeprefix("bench_") for path in _HERE.glob("bench_*.py"))
-_MODELS = {"whisper"}  # in torch, on the device they are told: `make bench-whisper`, `make gpu`
+_MODELS = {"chatterbox", "whisper"}  # in torch, on the device they are told: `make bench-whisper`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

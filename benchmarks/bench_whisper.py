@@ -44,8 +44,8 @@ from .peers.faster_whisper_client import PYTHON, FasterWhisper
 
 _RATE = 16_000
 _N_AT_ONCE = 16
-_STREAM = 20  # s
-_STREAM_ERRORS = 0.15  # of the words, against the whole text: where it is cut, they may differ
+_STREAM = 30  # s: a window of Whisper, the most that a growing buffer can hold
+_NAIVE = "all that has come, again and again"
 _FORCED = 16  # tokens
 _SEED = 7
 
@@ -67,7 +67,7 @@ _Case = tuple[str, dict[str, Any]]
 def run(device: str = "cpu") -> list[Row]:
     threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
     torch.set_num_threads(threads)
-    one, many, long = anyio.run(_clips)
+    one, many, (long, said) = anyio.run(_clips)
     rows: list[Row] = []
     with TemporaryDirectory() as folder:
         small = expand(Path(folder, "words.pt"))
@@ -79,7 +79,7 @@ def run(device: str = "cpu") -> list[Row]:
             if shape != "small":
                 rows += bench.at_once(many)
             if shape == _SHAPES[device][0]:
-                rows += bench.stream(long)
+                rows += bench.stream(long, said)
             if shape == "base":
                 rows += bench.beams(many[:4])
                 if device == "cpu":
@@ -253,9 +253,12 @@ class _Bench:
 
     # -- streaming
 
-    def stream(self, speech: np.ndarray) -> Iterator[Row]:
-        """What a second of a stream costs, with a decode for each second."""
-        expected = str(self._upstream(speech, language="en")["text"]).split()
+    def stream(self, speech: np.ndarray, said: Sequence[str]) -> Iterator[Row]:
+        """What a second of a stream costs, with a decode for each second.
+
+        So long a clip is not what the checkpoint was trained on, and it errs on both sides:
+        the gate is that a stream has no more wrong words than the whole has, decoded at last.
+        """
         cases: list[_Case] = [
             (f"{policy}, {accuracy}", {"streaming": Streaming(policy=policy), **options})
             for policy in ("agreement", "attention")
@@ -274,21 +277,23 @@ class _Bench:
                     return (perf_counter() - began) / _STREAM
 
                 sides.append(ours)
-            *own, peer = interleaved(*sides, self._growing(speech), rounds=1)
+            *own, peer = interleaved(*sides, self._growing(speech, texts), rounds=1)
+        most = edits(said, texts[_NAIVE].replace(".", "").split())
         for (case, _), sample in zip(cases, own, strict=True):
-            wrong = edits(expected, texts[case].split()) / len(expected)
+            wrong = edits(said, texts[case].replace(".", "").split())
             name = f"{self._shape}: a second of a stream of {_STREAM} s, {case}"
-            yield said_so(Row.of(name, sample, peer, unit="s", equal=wrong <= _STREAM_ERRORS))
+            yield said_so(Row.of(name, sample, peer, unit="s", equal=wrong <= most))
 
-    def _growing(self, speech: np.ndarray) -> Round:
+    def _growing(self, speech: np.ndarray, texts: dict[str, str]) -> Round:
         """All that has come so far, with the times of words, each second."""
 
         def round_() -> float:
             began = perf_counter()
             for second in range(1, _STREAM + 1):
-                self._upstream(
+                heard = self._upstream(
                     speech[: second * _RATE], language="en", word_timestamps=True, temperature=0.0
                 )
+            texts[_NAIVE] = str(heard["text"])
             return (perf_counter() - began) / _STREAM
 
         return round_
@@ -359,8 +364,8 @@ def same(ours: TranscriptionResult, theirs: dict[str, Any], *, times: bool) -> b
     return len(own) == len(right) and bool(np.allclose(own, right, rtol=0.0, atol=near))
 
 
-async def _clips() -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-    """One clip of about 3 s, sixteen of 2 to 5 s, and speech of twenty."""
+async def _clips() -> tuple[np.ndarray, list[np.ndarray], tuple[np.ndarray, list[str]]]:
+    """One clip of about 4 s, sixteen of 2 to 5 s, and speech of twenty, with its words."""
     chance = random.Random(_SEED)
     async with ESpeakTTSEngine("en-us+f3", rate=150) as voice:
 
@@ -373,5 +378,12 @@ async def _clips() -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
 
         one = await said("how is the weather today", "please stop now")
         many = [await said(*chance.sample(_PHRASES, 2)) for _ in range(_N_AT_ONCE)]
-        speech = await said(*(chance.choice(_PHRASES) for _ in range(20)))
-    return one, many, speech[: _STREAM * _RATE]
+        speech, words = np.zeros(0, np.float32), []
+        while True:
+            phrase = chance.choice(_PHRASES)
+            more = np.concatenate([speech, await said(phrase)])
+            if more.size > _STREAM * _RATE:
+                break
+            speech, words = more, [*words, *phrase.split()]
+        quiet = np.zeros(_STREAM * _RATE - speech.size, np.float32)
+    return one, many, (np.concatenate([speech, quiet]), words)

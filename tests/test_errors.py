@@ -15,6 +15,7 @@ from realtime_stts.errors import (
     AudioError,
     AudioFormatError,
     AudioLimitError,
+    EngineCrashedError,
     EngineError,
     EngineLoadError,
     EngineMemoryError,
@@ -25,6 +26,8 @@ from realtime_stts.errors import (
     SessionClosedError,
     TurnError,
     UnknownEngineError,
+    UnknownVoiceError,
+    VoiceError,
 )
 
 RAISED = [
@@ -33,12 +36,15 @@ RAISED = [
     AudioFormatError("17 bytes are not a frame"),
     AudioLimitError("more than 3600 s"),
     UnknownEngineError("stt", "wisper", ["whisper", "pocketsphinx"]),
+    VoiceError("the recording is silent"),
+    UnknownVoiceError("eve", ["bob", "ada"]),
     MissingExtraError("PocketSphinxSTTEngine", "local"),
     MissingExtraError("Microphone", "microphone", remedy="apt-get install libportaudio2"),
     AudioDeviceError("there is no microphone", ["0 HDMI (ALSA)"]),
     AudioDeviceError("the microphone stopped"),
     EngineError("whisper", "ran out of memory", request_id="req-7"),
     EngineError("whisper", "ran out of memory"),
+    EngineCrashedError("whisper", "its process ended with SIGKILL", exit_code=-9),
     EngineLoadError("whisper", "no such file: base.pt", request_id="req-8"),
     EngineMemoryError("whisper", "large-v3 needs 10 GB of cuda:0", request_id="req-10"),
     EngineTimeoutError("whisper", 10.0, request_id="req-9"),

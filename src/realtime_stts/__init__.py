@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         AudioError,
         AudioFormatError,
         AudioLimitError,
+        EngineCrashedError,
         EngineError,
         EngineLoadError,
         EngineMemoryError,
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
         SessionClosedError,
         TurnError,
         UnknownEngineError,
+        UnknownVoiceError,
+        VoiceError,
     )
     from .protocols import (
         ConfigurationProvider,
@@ -102,6 +105,7 @@ __all__ = [
     "ConversationState",
     "EchoResponseGenerator",
     "EndOfTurnDetector",
+    "EngineCrashedError",
     "EngineError",
     "EngineLoadError",
     "EngineMemoryError",
@@ -152,7 +156,9 @@ __all__ = [
     "TurnPolicy",
     "Uninterruptible",
     "UnknownEngineError",
+    "UnknownVoiceError",
     "UserIdle",
+    "VoiceError",
     "WebSocketAdapter",
     "request_scope",
 ]

@@ -5,9 +5,12 @@
     │   ├── AudioFormatError (ValueError)    the caller's: this is not usable audio
     │   └── AudioLimitError (ValueError)     the caller's: a file longer than allowed
     ├── UnknownEngineError (LookupError)     the caller's: no engine of that name
+    ├── VoiceError (ValueError)              the caller's: no voice can be made of this
+    │   └── UnknownVoiceError (LookupError)  the caller's: no voice of that id
     ├── MissingExtraError (ImportError)      the installation's: names the `pip install`
     ├── AudioDeviceError                     the machine's: no such sound device, or it went away
     ├── EngineError                          the engine's: carries its name and the request id
+    │   ├── EngineCrashedError               its process ended; the next call starts another
     │   ├── EngineLoadError                  its model or library could not be loaded
     │   ├── EngineMemoryError                the model did not fit into its device's memory
     │   └── EngineTimeoutError               it took longer than it was given
@@ -27,6 +30,7 @@ __all__ = [
     "AudioError",
     "AudioFormatError",
     "AudioLimitError",
+    "EngineCrashedError",
     "EngineError",
     "EngineLoadError",
     "EngineMemoryError",
@@ -37,6 +41,8 @@ __all__ = [
     "SessionClosedError",
     "TurnError",
     "UnknownEngineError",
+    "UnknownVoiceError",
+    "VoiceError",
 ]
 
 
@@ -69,6 +75,21 @@ class UnknownEngineError(RealtimeSTTSError, LookupError):
             f"no {self.kind} engine is called {self.name!r}; known: {known}. "
             'The embedded engines come with: pip install "realtime-stts[local]"'
         )
+
+
+class VoiceError(RealtimeSTTSError, ValueError):
+    """A recording that no voice can be taken from, or a wrong use of voices."""
+
+
+class UnknownVoiceError(VoiceError, LookupError):
+    """No voice is registered under that id."""
+
+    def __init__(self, voice_id: str, known: Iterable[str]) -> None:
+        self.voice_id, self.known = voice_id, tuple(sorted(known))
+        super().__init__(voice_id, self.known)
+
+    def __str__(self) -> str:
+        return f"no voice is called {self.voice_id!r}; known: {', '.join(self.known) or 'none'}"
 
 
 class MissingExtraError(RealtimeSTTSError, ImportError):
@@ -117,6 +138,24 @@ class EngineError(RealtimeSTTSError):
     def __str__(self) -> str:
         of = f" (request {self.request_id})" if self.request_id else ""
         return f"{self.engine}: {self.message}{of}"
+
+
+class EngineCrashedError(EngineError):
+    """The engine's process ended while it was needed. The next call starts another.
+
+    `exit_code` is that of the process; minus a signal's number, if that ended it.
+    """
+
+    def __init__(
+        self,
+        engine: str,
+        message: str,
+        *,
+        exit_code: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.exit_code = exit_code
+        super().__init__(engine, message, request_id=request_id)
 
 
 class EngineLoadError(EngineError):

@@ -131,6 +131,7 @@ class SynthesisResult:
     text: str
     voice_id: str
     synthesis_time: float | None = None  # s of computing
+    watermarked: bool | None = None  # whether a machine can tell that one spoke, if it is known
 
 
 @dataclass(frozen=True, slots=True)

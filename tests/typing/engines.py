@@ -13,6 +13,7 @@ from realtime_stts.conversation import EchoResponseGenerator, TemplateResponseGe
 from realtime_stts.conversation._bus import InProcessEventBus
 from realtime_stts.engines.energy import EnergyPauseDetector
 from realtime_stts.engines.espeak import ESpeakTTSEngine
+from realtime_stts.engines.isolated import IsolatedSTTEngine, IsolatedTTSEngine
 from realtime_stts.engines.pocketsphinx import PocketSphinxSTTEngine
 from realtime_stts.engines.silero import SileroPauseDetector
 from realtime_stts.engines.webrtc import WebRTCPauseDetector
@@ -25,11 +26,15 @@ from realtime_stts.testing import (
 
 
 def stt() -> list[ManagedSTTEngine]:
-    return [PocketSphinxSTTEngine(), ScriptedSTTEngine(["hello"])]
+    return [
+        PocketSphinxSTTEngine(),
+        IsolatedSTTEngine("pocketsphinx"),
+        ScriptedSTTEngine(["hello"]),
+    ]
 
 
 def tts() -> list[ManagedTTSEngine]:
-    return [ESpeakTTSEngine(), ScriptedTTSEngine()]
+    return [ESpeakTTSEngine(), IsolatedTTSEngine("espeak"), ScriptedTTSEngine()]
 
 
 def pause_detection() -> list[PauseDetector]:

@@ -17,6 +17,8 @@ from ._console import MISUSED, fail, one_line_errors, out, read_audio, tell
 try:
     import typer
     from rich.table import Table
+
+    from ._env import app as environments
 except ImportError as exc:
     raise MissingExtraError("The realtime-stts command", "cli") from exc
 
@@ -316,3 +318,6 @@ def doctor() -> None:
     from ._doctor import examine
 
     examine(out)
+
+
+app.add_typer(environments, name="env")

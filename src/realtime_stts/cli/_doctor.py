@@ -6,6 +6,7 @@ import platform
 import re
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 from typing import Final
 
 from rich import box
@@ -15,6 +16,8 @@ from rich.text import Text
 
 from .._registry import Kind
 from ..engines import available
+from ..engines._environments import interpreter, made_environments
+from ..engines._inspection import inspect, inspect_environment
 
 __all__ = ["examine"]
 
@@ -27,7 +30,7 @@ _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)[^;]*(?:;.*extra == ['\"](?P<extra>
 
 
 def examine(console: Console) -> None:
-    """Print the versions of all packages and the state of all engines."""
+    """Print the versions of all packages, and the state of all engines and environments."""
     console.print(
         f"realtime-stts {version('realtime-stts')}, Python {platform.python_version()}, "
         f"{platform.system()} {platform.machine()}"
@@ -40,7 +43,42 @@ def examine(console: Console) -> None:
         for engine in available(kind):
             state = Text(engine.problem, "red") if engine.problem else Text("ready", "green")
             engines.add_row(engine.name, purpose, state)
-    console.print(packages, engines, sep="")
+    console.print(packages, engines, _models(), *_environments(), sep="")
+
+
+def _models() -> Table:
+    """What computes the models, and what marks their speech."""
+    table = _table("for models", "state")
+    found = inspect()
+    for package in ("torch", "perth"):
+        state = getattr(found, package)
+        if package in found.broken:
+            table.add_row(package, Text(state, "red"))
+        else:
+            table.add_row(package, Text(state or "not installed", "green" if state else "dim"))
+    return table
+
+
+def _environments() -> Iterator[Table]:
+    """The engines' own environments, if there are any."""
+    made = made_environments()
+    if made:
+        table = _table("environment", "state")
+        for environment in made:
+            table.add_row(environment.name, _state(environment))
+        yield table
+
+
+def _state(environment: Path) -> Text:
+    try:
+        found = inspect_environment(interpreter(environment))
+    except OSError as exc:
+        return Text(f"broken: {exc}; make it again", "red")
+    said = [f"Python {found.python}, realtime-stts {found.project}"]
+    said += [f"{name}: {state}" for name in ("torch", "perth") if (state := getattr(found, name))]
+    if found.project != version("realtime-stts"):
+        return Text(f"{said[0]}, and not {version('realtime-stts')}: make it again", "red")
+    return Text("; ".join(said), "red" if found.broken else "green")
 
 
 def _table(*headers: str) -> Table:

@@ -20,6 +20,7 @@ from typing import Any
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from .._sentences import SentenceSplitter
 from ..audio import AudioData
 from ..protocols import (
     ConversationContext,
@@ -34,7 +35,6 @@ from ._ledger import Ledger
 from ._limits import SessionLimits, next_within
 from ._mailbox import Mailbox
 from ._playout import Playout
-from ._sentences import SentenceSplitter
 from ._speakable import speakable
 from .responders import Uninterruptible
 

@@ -21,17 +21,15 @@ while such a thread is at work.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
-from contextlib import suppress
-from copy import copy
 from dataclasses import dataclass
-from math import inf
 from threading import Condition, Lock, Thread
-from traceback import clear_frames
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Generic, Literal, TypeVar, cast
 
-from anyio import CapacityLimiter, Event, lowlevel, to_thread
+from anyio import lowlevel
 
 from ..errors import EngineError, EngineMemoryError, OverloadedError
+from ._failures import let_go, own_copy
+from ._lookout import lookout
 from ._schedule import Batch, Schedule
 from ._worker import Worker
 
@@ -203,11 +201,11 @@ class Batcher(Generic[RequestT, ResultT]):
                 `EngineError` caused by it where it cannot be copied.
         """
         await lowlevel.checkpoint()  # a result that is there at once must not starve others
-        lookout = _lookout()
-        entry = Entry[RequestT, ResultT](request, lookout.ring)
+        watch = lookout()
+        entry = Entry[RequestT, ResultT](request, watch.ring)
         try:
             self._add(entry, group, session, background)
-            await lookout.wait(entry)
+            await watch.wait(lambda: entry.done)
             return entry.take()
         finally:
             self._release(entry)
@@ -331,32 +329,10 @@ class Batcher(Generic[RequestT, ResultT]):
             self._fail(entries, EngineError(self._engine, "ended without a result for this call"))
 
     def _fail(self, entries: Sequence[Entry[RequestT, ResultT]], error: BaseException) -> None:
-        _clear_frames(error)
+        let_go(error)
         left = _not_done(entries)
         for entry in left:
-            entry.fail(error if len(left) == 1 else self._copy(error))
-
-    def _copy(self, error: BaseException) -> BaseException:
-        """An exception like ``error``: raising one lengthens its traceback for all who have it."""
-        with suppress(Exception):  # not all are made of their arguments
-            own = copy(error)
-            if type(own) is type(error) and str(own) == str(error):
-                own.__cause__, own.__context__ = error.__cause__, error.__context__
-                own.__suppress_context__ = error.__suppress_context__
-                return own.with_traceback(error.__traceback__)
-        wrapped = EngineError(self._engine, f"{type(error).__name__}: {error}")
-        wrapped.__cause__ = error
-        return wrapped
-
-
-def _clear_frames(error: BaseException) -> None:
-    """Let go of the locals where it was raised: a model's, which would live as long as it."""
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        clear_frames(cause.__traceback__)
-        cause = cause.__cause__ or cause.__context__
+            entry.fail(error if len(left) == 1 else own_copy(error, self._engine))
 
 
 def _steps(
@@ -385,72 +361,3 @@ def _not_done(entries: Sequence[Entry[RequestT, ResultT]]) -> list[Entry[Request
 def _exhaust(steps: Iterator[None]) -> None:
     for _ in steps:
         pass
-
-
-class _Lookout:
-    """Wakes the callers of one event loop, from one thread for all of them.
-
-    A thread for each would be hundreds under load, or else a limit on threads would decide
-    who is woken: a session with a hundred calls would keep another from its own result.
-
-    The caller that comes first waits in the thread for any of them, wakes those that are
-    done, and goes on until it is done itself, or cancelled. Then another takes over.
-    """
-
-    def __init__(self) -> None:
-        self._calls: dict[Entry[Any, Any], Event] = {}
-        self._watched = False  # whether one of them waits in the thread
-        self._rung = Condition()
-        self._n_rings = 0
-        self._n_heard = 0  # rings before the last look
-        # Its own, and no limit: an abandoned thread ends at once, and nobody waits for that.
-        self._limiter = CapacityLimiter(inf)
-
-    def ring(self) -> None:
-        """An entry is done; from any thread."""
-        with self._rung:
-            self._n_rings += 1
-            self._rung.notify_all()
-
-    async def wait(self, entry: Entry[Any, Any]) -> None:
-        """Wait until ``entry`` is done."""
-        try:
-            while not entry.done:
-                woken = self._calls[entry] = Event()
-                if self._watched:
-                    await woken.wait()
-                else:
-                    await self._watch()
-        finally:
-            self._calls.pop(entry, None)
-            if not self._watched and self._calls:
-                next(iter(self._calls.values())).set()
-
-    async def _watch(self) -> None:
-        self._watched = True
-        try:
-            await to_thread.run_sync(
-                self._listen, self._n_heard, abandon_on_cancel=True, limiter=self._limiter
-            )
-        finally:
-            self._watched = False
-            self.ring()  # an abandoned thread ends
-            self._n_heard = self._n_rings  # before looking: what is done later will ring
-            for entry, woken in self._calls.items():
-                if entry.done:
-                    woken.set()
-
-    def _listen(self, n_heard: int) -> None:
-        with self._rung:
-            self._rung.wait_for(lambda: self._n_rings != n_heard)
-
-
-_lookouts = lowlevel.RunVar[_Lookout]("realtime_stts_engine_lookout")
-
-
-def _lookout() -> _Lookout:
-    lookout = _lookouts.get(None)
-    if lookout is None:
-        lookout = _Lookout()
-        _lookouts.set(lookout)
-    return lookout

@@ -172,12 +172,12 @@ class _IdleWatch:
 
     def _run(self) -> None:
         while True:
-            with self._worker.exclusive():
+            with self._worker.exclusive(patient=True):
                 if self._stopped:
                     return
                 self._used.clear()
             if not self._wait(self._used, self._ttl):
-                with self._worker.exclusive():
+                with self._worker.exclusive(patient=True):
                     if not self._used.is_set():
                         self._release()
                         return

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from threading import Condition, Lock, Thread
 from typing import Generic, TypeVar
 
@@ -75,7 +75,12 @@ class StreamJob(Job, Generic[T]):
     def wait_for_reader(self) -> None:
         """Block while the reader is too far behind."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._items) < _MAX_AHEAD or self._withdrawn)
+            self._changed.wait_for(lambda: not self.is_ahead or self._withdrawn)
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the reader is too far behind."""
+        return len(self._items) >= _MAX_AHEAD
 
     def end(self, error: BaseException | None) -> None:
         """There are no more items."""
@@ -116,6 +121,24 @@ class StreamJob(Job, Generic[T]):
             raise self._error
         raise StopIteration
 
+    async def results(self) -> AsyncGenerator[T]:
+        """The items, as they come; closing this withdraws the job.
+
+        Raises:
+            BaseException: What the work raised, after its items.
+        """
+        try:
+            while True:
+                if not self.ready:
+                    await to_thread.run_sync(self.wait, abandon_on_cancel=True, limiter=_limiter())
+                try:
+                    item = self.take()
+                except StopIteration:
+                    return
+                yield item
+        finally:
+            self.withdraw()
+
 
 class _FairLock:
     """A lock that is handed to those who wait for it in the order in which they came.
@@ -127,22 +150,36 @@ class _FairLock:
     def __init__(self) -> None:
         self._guard = Lock()
         self._held = False
-        self._waiting: deque[Lock] = deque()
+        self._waiting: deque[tuple[Lock, bool]] = deque()
 
-    def __enter__(self) -> None:
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody waits who is not patient."""
+        with self._guard:
+            return not all(patient for _, patient in self._waiting)
+
+    @contextmanager
+    def held(self, *, patient: bool = False) -> Iterator[None]:
+        self._acquire(patient)
+        try:
+            yield
+        finally:
+            self._release()
+
+    def _acquire(self, patient: bool) -> None:
         with self._guard:
             if not self._held:
                 self._held = True
                 return
             turn = Lock()
             turn.acquire()
-            self._waiting.append(turn)
+            self._waiting.append((turn, patient))
         turn.acquire()  # until it is handed over, and never free in between
 
-    def __exit__(self, *exc_info: object) -> None:
+    def _release(self) -> None:
         with self._guard:
             if self._waiting:
-                self._waiting.popleft().release()
+                self._waiting.popleft()[0].release()
             else:
                 self._held = False
 
@@ -159,10 +196,20 @@ class Worker:
         self._lock = _FairLock()
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold the model in a thread of one's own; blocks until it is free."""
-        with self._lock:
+    def exclusive(self, *, patient: bool = False) -> Iterator[None]:
+        """Hold the model in a thread of one's own; blocks until it is free.
+
+        Args:
+            patient: Whether that can wait for as long as the model is in use: it is not
+                `wanted` then.
+        """
+        with self._lock.held(patient=patient):
             yield
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody waits for the model; who holds it for long asks."""
+        return self._lock.wanted
 
     async def run(self, work: Callable[[Job], T]) -> T:
         """Run ``work`` in a thread, alone; return what it returns.
@@ -173,7 +220,7 @@ class Worker:
         job = Job()
 
         def alone() -> T:
-            with self._lock:
+            with self._lock.held():
                 job.check()
                 return work(job)
 
@@ -192,17 +239,9 @@ class Worker:
         job = StreamJob[T]()
         thread = Thread(target=self._produce, args=(work, job), name=self._name, daemon=True)
         thread.start()
-        try:
-            while True:
-                if not job.ready:
-                    await to_thread.run_sync(job.wait, abandon_on_cancel=True, limiter=_limiter())
-                try:
-                    item = job.take()
-                except StopIteration:
-                    return
+        async with aclosing(job.results()) as items:
+            async for item in items:
                 yield item
-        finally:
-            job.withdraw()
 
     def _produce(self, work: Callable[[StreamJob[T]], Iterator[None]], job: StreamJob[T]) -> None:
         error: BaseException | None = None
@@ -210,7 +249,7 @@ class Worker:
             steps = work(job)
             while True:
                 job.wait_for_reader()
-                with self._lock:
+                with self._lock.held():
                     job.check()
                     next(steps)
         except (StopIteration, Withdrawn):

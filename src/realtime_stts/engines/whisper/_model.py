@@ -20,10 +20,10 @@ from whisper.tokenizer import Tokenizer, get_tokenizer
 from whisper.utils import compression_ratio
 
 from .._batcher import Entry
+from .._linear import thin_head, thinned
 from .._worker import Withdrawn
 from ._decoder import Decoder
 from ._encoder import FRAMES_PER_POSITION, encode
-from ._linear import thin_head, thinned
 from ._options import WhisperOptions
 from ._reader import Decoded, Window, needs_fallback
 from ._search import Hypothesis, Rules, Search, rules_for, search

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from realtime_stts.conversation._sentences import SentenceSplitter
+from realtime_stts._sentences import SentenceSplitter
 
 
 def split(*parts: str) -> list[str]:
@@ -339,3 +339,12 @@ def test_a_piece_is_never_blank_or_ragged_or_too_long(text: str) -> None:
         assert piece == piece.strip()
         assert 0 < len(piece) <= 250
         assert "\n" not in piece
+
+
+def test_who_is_not_in_a_hurry_has_whole_sentences_from_the_first() -> None:
+    text = "That is what I think about it, but you may disagree. So be it."
+    hurried, patient = SentenceSplitter(), SentenceSplitter(hurried=False)
+    whole = ["That is what I think about it, but you may disagree.", "So be it."]
+    assert [*patient.feed(text), *patient.flush()] == whole
+    assert [*hurried.feed(text), *hurried.flush()] != whole
+    assert [*patient.feed(text), *patient.flush()] == whole

@@ -73,11 +73,16 @@ _ORDINAL = re.compile(
 
 
 class SentenceSplitter:
-    """Feed it the pieces of one answer; take pieces to speak, of at most 250 characters."""
+    """Feed it the pieces of one answer; take pieces to speak, of at most 250 characters.
 
-    def __init__(self) -> None:
+    Args:
+        hurried: Whether an answer's opening may end at a clause, so that sound starts early.
+    """
+
+    def __init__(self, *, hurried: bool = True) -> None:
         self._text = ""  # what no piece has yet; white space is one character at a time
-        self._opening = True  # no piece long enough to cover the making of the next has gone out
+        self._hurried = hurried
+        self._opening = hurried  # no piece long enough to cover the making of the next has gone out
         self._item = 0  # the number of the list's last item
 
     def feed(self, piece: str) -> list[str]:
@@ -92,7 +97,7 @@ class SentenceSplitter:
     def flush(self) -> list[str]:
         """What is left, complete or not. The next answer can begin."""
         pieces = self._finish()
-        self._opening, self._item = True, 0
+        self._opening, self._item = self._hurried, 0
         return pieces
 
     def _extend(self, text: str) -> list[str]:

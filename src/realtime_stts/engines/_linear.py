@@ -8,13 +8,22 @@ the same but for the order they are taken in.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from ..errors import MissingExtraError
+
+try:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+except ImportError as exc:
+    raise MissingExtraError("A model in torch", "whisper") from exc
 
 __all__ = ["ThinLinear", "thin_head", "thin_linear", "thinned"]
+
+Others = Mapping[type[nn.Module], Callable[[Any], "tuple[Tensor, Tensor | None]"]]
 
 _FEW: Final = 16  # rows, up to which it pays
 _FEW_OF_MANY: Final = 64  # for a weight with a row for each token
@@ -30,27 +39,38 @@ def thin_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, few: int 
         rows = rows.repeat(2, 1)  # with one column it is a product with a vector, and as slow
     columns = weight @ rows.T if bias is None else torch.addmm(bias[:, None], weight, rows.T)
     # Contiguous, or what comes next (attention, for one) takes its slow way.
-    return columns[:, :n].T.contiguous().view(*x.shape[:-1], -1)
+    return columns[:, :n].T.contiguous().view(*x.shape[:-1], weight.shape[0])
 
 
 class ThinLinear(nn.Module):
-    """A linear layer with the weights of another."""
+    """A linear layer.
 
-    def __init__(self, layer: nn.Linear) -> None:
+    Args:
+        weight: Of shape (n_out, n_in).
+        bias: Of shape (n_out,), or None.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        self.weight, self.bias = layer.weight, layer.bias
+        self.weight, self.bias = weight, bias
 
     def forward(self, x: Tensor) -> Tensor:
         return thin_linear(x, self.weight, self.bias)
 
 
-def thinned(module: nn.Module) -> None:
-    """Put `ThinLinear` in place of every linear layer in a module."""
+def thinned(module: nn.Module, others: Others = MappingProxyType({})) -> None:
+    """Put `ThinLinear` in place of every linear layer in a module.
+
+    Args:
+        others: Gives weight and bias of layers that are linear but no `torch.nn.Linear`.
+    """
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
-            setattr(module, name, ThinLinear(child))
+            setattr(module, name, ThinLinear(child.weight, child.bias))
+        elif type(child) in others:
+            setattr(module, name, ThinLinear(*others[type(child)](child)))
         else:
-            thinned(child)
+            thinned(child, others)
 
 
 def thin_head(embedding: Tensor, states: Tensor) -> Tensor:
