@@ -10,6 +10,8 @@ MUTANTS := .venv-mutants
 BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 UV_VERSION := 0.13.9
+# A process for each core; a file's tests stay together, as they share what takes long to make.
+PYTEST := python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint types test-core test-models bench bench-peers bench-whisper bench-chatterbox gpu soak \
@@ -36,7 +38,7 @@ $(MODELS)/.ready: $(VENV)/.ready requirements/models.in requirements/models.txt
 	@echo "setting up $(MODELS) (6 GB, once)"
 	$(BIN)/uv venv -q --clear --python $(BIN)/python $(MODELS)
 	$(BIN)/uv pip install -q --python $(MODELS)/bin/python -c requirements/models.txt \
-		-e ".[local,cli,whisper]" --group test -r requirements/models.in
+		-e ".[local,cli,whisper,chatterbox]" --group test -r requirements/models.in
 	@touch $@
 
 # Ours and the peers of the benchmarks in one environment, so that one process can run both.
@@ -62,7 +64,7 @@ demo: $(VENV)/.ready ## hold a spoken conversation; leaves out/demo/
 	$(BIN)/realtime-stts demo
 
 test: $(VENV)/.ready ## run every test
-	$(BIN)/python -m pytest
+	$(BIN)/$(PYTEST)
 
 check: lint types test-core test-models test ## everything CI holds a change to
 
@@ -76,12 +78,13 @@ types: $(VENV)/.ready ## mypy --strict and pyright
 	$(BIN)/pyright
 
 test-core: $(CORE)/.ready ## the tests again with no extra installed
-	$(CORE)/bin/python -m pytest
+	$(CORE)/bin/$(PYTEST)
 
 # The others run again because this is where NumPy is 1.26.
 test-models: $(MODELS)/.ready ## the tests of what runs in torch
-	$(MODELS)/bin/python -m pytest tests/engines/whisper tests/engines/test_device.py \
-		tests/cli/test_app.py tests/cli/test_download.py tests/cli/test_whisper.py $(wildcard tests/test_*.py)
+	$(MODELS)/bin/$(PYTEST) tests/engines/whisper tests/engines/chatterbox tests/engines/test_device.py \
+		tests/engines/test_linear.py tests/cli/test_app.py tests/cli/test_chatterbox.py tests/cli/test_download.py \
+		tests/cli/test_env.py tests/cli/test_whisper.py $(wildcard tests/test_*.py tests/engines/test_isolated*.py)
 
 bench: $(VENV)/.ready ## run the benchmarks; writes out/bench/
 	$(BIN)/python -m benchmarks
@@ -112,7 +115,8 @@ constraints: $(VENV)/.ready ## renew the pinned versions
 		--upgrade --extra local --extra cli --extra microphone --extra testing \
 		--group dev --group mutation pyproject.toml -o $(CONSTRAINTS)
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-annotate --no-header --no-emit-index-url \
-		--upgrade --extra local --extra cli --extra whisper --group test pyproject.toml requirements/models.in \
+		--upgrade --extra local --extra cli --extra whisper --extra chatterbox --group test \
+		pyproject.toml requirements/models.in \
 		-o requirements/models.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
 		--upgrade --extra local pyproject.toml requirements/bench.in -o requirements/bench.txt

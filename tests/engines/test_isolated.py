@@ -117,9 +117,11 @@ async def test_the_engine_is_in_another_process(tts: Make, stt: MakeSTT) -> None
         assert isinstance(ear, ManagedSTTEngine)
         pid, *_ = await state(voice)
         assert pid != os.getpid()
+        assert voice.pid == pid
         assert (await ear.transcribe(CHUNK)).text == "1600 frames"
         assert voice.name == "obedient"
     await ended(pid)
+    assert voice.pid is None
 
 
 @on_one_loop

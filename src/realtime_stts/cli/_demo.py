@@ -15,6 +15,7 @@ from ..testing import virtual_time
 from ._call import Call, Phrase
 from ._caller import CALLER_VOICE, PART, Line, rehearse, replay
 from ._console import err, out, tell
+from ._download import fetch
 from ._keep import FILES, FREE_SPEECH, keep, legend
 from ._recording import Recording
 from ._screen import Screen, latency_table, same_words
@@ -51,12 +52,18 @@ def run_demo(
     if recorded is not None:
         lines = ()
     output_dir.mkdir(parents=True, exist_ok=True)  # or fail before anybody has talked
+    anyio.run(_fetch, stt, tts)  # on the real clock: a download is waited for
     options = virtual_time()[1] if fast else {}
     converse = partial(_converse, recorded, lines, stt, tts, fast)
     call = anyio.run(converse, backend_options=options)
     keep(call, output_dir, legend(_short(stt), _short(tts), *(["without waiting"] if fast else [])))
     _summarise(call, [line.text for line in lines if line.words], output_dir)
     return all(turn.error is None for turn in call.turns)
+
+
+async def _fetch(stt: str, tts: str) -> None:
+    await fetch(load_stt(stt), stt)
+    await fetch(load_tts(tts), tts)
 
 
 async def _converse(

@@ -107,6 +107,11 @@ class EngineProcess:
     # -- the callers' side
 
     @property
+    def pid(self) -> int | None:
+        process = self._process
+        return None if process is None or self.ended else process.pid
+
+    @property
     def ended(self) -> bool:
         """Whether it is no more, or is that of the process which this one was forked from."""
         return self._ended or os.getpid() != self._owner

@@ -93,6 +93,12 @@ class _Isolated:
         process = self._place.process
         return process is not None and process.loaded and not process.ended
 
+    @property
+    def pid(self) -> int | None:
+        """The process's id; None while there is none."""
+        process = self._place.process
+        return None if process is None else process.pid
+
     async def load(self) -> None:
         await self._ask("load")
 
