@@ -82,9 +82,11 @@ test-core: $(CORE)/.ready ## the tests again with no extra installed
 
 # The others run again because this is where NumPy is 1.26.
 test-models: $(MODELS)/.ready ## the tests of what runs in torch
-	$(MODELS)/bin/$(PYTEST) tests/engines/whisper tests/engines/chatterbox tests/engines/test_device.py \
-		tests/engines/test_linear.py tests/cli/test_app.py tests/cli/test_chatterbox.py tests/cli/test_download.py \
-		tests/cli/test_env.py tests/cli/test_whisper.py $(wildcard tests/test_*.py tests/engines/test_isolated*.py)
+	$(MODELS)/bin/$(PYTEST) -m "not full_size" tests/engines/whisper tests/engines/chatterbox \
+		tests/engines/test_device.py tests/engines/test_linear.py tests/cli/test_app.py tests/cli/test_chatterbox.py \
+		tests/cli/test_download.py tests/cli/test_env.py tests/cli/test_whisper.py \
+		$(wildcard tests/test_*.py tests/engines/test_isolated*.py)
+	$(MODELS)/bin/python -m pytest -m full_size tests/engines/chatterbox/test_full_size.py tests/cli/test_chatterbox.py
 
 bench: $(VENV)/.ready ## run the benchmarks; writes out/bench/
 	$(BIN)/python -m benchmarks

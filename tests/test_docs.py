@@ -16,7 +16,7 @@ pytest.importorskip("realtime_stts.engines.pocketsphinx", exc_type=MissingExtraE
 pytest.importorskip("realtime_stts.engines.silero", exc_type=MissingExtraError)
 
 ROOT = Path(__file__).parent.parent
-NEEDS_A_MODEL = {"transcribe-with-whisper.md"}  # run in tests/engines/whisper
+NEEDS_A_MODEL = {"speak-with-chatterbox.md", "transcribe-with-whisper.md"}  # run in tests/engines
 PAGES = [
     page
     for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))

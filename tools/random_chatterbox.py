@@ -59,19 +59,22 @@ KINDS: Final = ("standard", "turbo", "multilingual")
 
 _TURBO_WORDS = 50276
 _SMALL_WORDS: Final = 300
-_END: Final = 100  # tokens, after which a sentence ends
 
 
 # -- the files ---------------------------------------------------------------------------
 
 
-def write(folder: Path, kind: str) -> Path:
-    """A checkpoint as Resemble AI publishes them, of full size, or small inside of `small`."""
+def write(folder: Path, kind: str, end: int = 100) -> Path:
+    """A checkpoint as Resemble AI publishes them, of full size, or small inside of `small`.
+
+    Args:
+        end: After how many tokens, of 25 a second, a sentence ends.
+    """
     if kind not in KINDS:
         raise ValueError(f"a kind is one of {', '.join(KINDS)}, not {kind!r}")
     folder.mkdir(parents=True, exist_ok=True)
     t3 = T3(_hp(kind))
-    _livelier(t3)
+    _livelier(t3, end)
     s3gen = _made_s3gen(meanflow=kind == "turbo")
     encoder = VoiceEncoder()
     voice = {"t3": vars(conditioning(t3)), "gen": random_voice(250)}
@@ -172,21 +175,21 @@ def small_t3(kind: str, seed: int = 0) -> T3:
     torch.manual_seed(seed)
     with patch.dict(LLAMA_CONFIGS, _small_configs(kind)):
         t3 = T3(_hp(kind)).eval().requires_grad_(False)
-    _livelier(t3)
+    _livelier(t3, 100)
     return t3
 
 
-def _livelier(t3: T3) -> None:
+def _livelier(t3: T3, end: int) -> None:
     """As drawn, all tokens are nearly as likely as each other, and nothing ends a sentence."""
     with torch.no_grad():
         t3.speech_head.weight *= 8.0
-        end = torch.randn(t3.dim)
-        end /= end.norm()
-        t3.speech_head.weight[t3.hp.stop_speech_token] = 1.5 * end
+        ending = torch.randn(t3.dim)
+        ending /= ending.norm()
+        t3.speech_head.weight[t3.hp.stop_speech_token] = 1.5 * ending
         if t3.is_gpt:  # whose places count from the voice's beginning
-            t3.tfmr.wpe.weight[t3.hp.speech_cond_prompt_len + 72 + _END :] += 100.0 * end
+            t3.tfmr.wpe.weight[t3.hp.speech_cond_prompt_len + 72 + end :] += 100.0 * ending
         else:
-            t3.speech_pos_emb.emb.weight[_END:] += 100.0 * end
+            t3.speech_pos_emb.emb.weight[end:] += 100.0 * ending
 
 
 def conditioning(t3: T3, seed: int = 0) -> T3Cond:

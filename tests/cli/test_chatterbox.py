@@ -23,7 +23,7 @@ from realtime_stts.engines.isolated import IsolatedTTSEngine
 from realtime_stts.errors import EngineCrashedError
 from tools.random_chatterbox import write
 
-TEXT = "This is said with random weights."
+TEXT = "So it is said."  # in 30 tokens, 1.2 s
 
 
 def run(*args: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -41,7 +41,7 @@ def run(*args: str, home: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """3 GB."""
-    return write(tmp_path_factory.mktemp("chatterbox"), "standard")
+    return write(tmp_path_factory.mktemp("chatterbox"), "standard", end=30)
 
 
 @pytest.mark.parametrize("command", [["say", "hello"], ["download"]])
@@ -65,7 +65,7 @@ def test_a_text_becomes_a_marked_recording(model: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     said = AudioData.from_file(file)
     assert (said.sample_rate, said.channels) == (24_000, 1)
-    assert 2.0 < said.duration_seconds < 8.0
+    assert 0.5 < said.duration_seconds < 1.5
     detector = perth.PerthImplicitWatermarker()
     assert detector.get_watermark(said.samples[:, 0], 24_000, round=False).mean() > 0.9
 

@@ -23,7 +23,7 @@ except ImportError as exc:
 
 __all__ = ["ThinLinear", "thin_head", "thin_linear", "thinned"]
 
-Others = Mapping[type[nn.Module], Callable[[Any], "tuple[Tensor, Tensor | None]"]]
+_Others = Mapping[type[nn.Module], Callable[[Any], "tuple[Tensor, Tensor | None]"]]
 
 _FEW: Final = 16  # rows, up to which it pays
 _FEW_OF_MANY: Final = 64  # for a weight with a row for each token
@@ -58,7 +58,7 @@ class ThinLinear(nn.Module):
         return thin_linear(x, self.weight, self.bias)
 
 
-def thinned(module: nn.Module, others: Others = MappingProxyType({})) -> None:
+def thinned(module: nn.Module, others: _Others = MappingProxyType({})) -> None:
     """Put `ThinLinear` in place of every linear layer in a module.
 
     Args:
