@@ -34,7 +34,6 @@ from chatterbox.models.s3tokenizer import S3_SR, S3Tokenizer
 from chatterbox.models.t3 import T3
 from chatterbox.models.t3.llama_configs import LLAMA_CONFIGS
 from chatterbox.models.t3.modules.cond_enc import T3Cond
-from chatterbox.models.t3.modules.t3_config import T3Config
 from chatterbox.models.voice_encoder import VoiceEncoder
 from s3tokenizer.model_v2 import ModelConfig, S3TokenizerV2
 from safetensors.torch import save_file
@@ -42,6 +41,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from torch import nn
 from transformers import PreTrainedTokenizerFast
+
+from realtime_stts.engines.chatterbox._checkpoint import hp_of
 
 __all__ = [
     "KINDS",
@@ -57,7 +58,6 @@ __all__ = [
 
 KINDS: Final = ("standard", "turbo", "multilingual")
 
-_TURBO_WORDS = 50276
 _SMALL_WORDS: Final = 300
 
 
@@ -73,10 +73,12 @@ def write(folder: Path, kind: str, end: int = 100) -> Path:
     if kind not in KINDS:
         raise ValueError(f"a kind is one of {', '.join(KINDS)}, not {kind!r}")
     folder.mkdir(parents=True, exist_ok=True)
-    t3 = T3(_hp(kind))
-    _livelier(t3, end)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        t3 = T3(hp_of(kind))
+        _livelier(t3, end)
+        encoder = VoiceEncoder()
     s3gen = _made_s3gen(meanflow=kind == "turbo")
-    encoder = VoiceEncoder()
     voice = {"t3": vars(conditioning(t3)), "gen": random_voice(250)}
     torch.save(voice, folder / "conds.pt")
     if kind == "multilingual":
@@ -130,8 +132,7 @@ def small(kind: str) -> Iterator[None]:
         for module in _MAKERS:
             patches.enter_context(patch(f"{module}.S3Gen", _small_copy))
         patches.enter_context(patch(f"{__name__}._made_s3gen", _small_copy))
-        for module in (__name__, _MAKERS[-1]):
-            patches.enter_context(patch(f"{module}._TURBO_WORDS", _SMALL_WORDS))
+        patches.enter_context(patch(f"{_MAKERS[-1]}._TURBO_WORDS", _SMALL_WORDS))
         yield
 
 
@@ -144,20 +145,6 @@ def _small_copy(meanflow: bool = False) -> S3Gen:
 
 
 # -- T3 ----------------------------------------------------------------------------------
-
-
-def _hp(kind: str) -> T3Config:
-    if kind == "standard":
-        return T3Config.english_only()
-    if kind == "multilingual":
-        return T3Config.multilingual()
-    hp = T3Config(text_tokens_dict_size=_TURBO_WORDS)
-    hp.llama_config_name = "GPT2_medium"
-    hp.speech_tokens_dict_size = 6563
-    hp.input_pos_emb = None
-    hp.speech_cond_prompt_len = 375
-    hp.use_perceiver_resampler = hp.emotion_adv = False
-    return hp
 
 
 def _small_configs(kind: str) -> dict[str, dict[str, Any]]:
@@ -174,7 +161,7 @@ def small_t3(kind: str, seed: int = 0) -> T3:
     """T3 with a few narrow layers."""
     torch.manual_seed(seed)
     with patch.dict(LLAMA_CONFIGS, _small_configs(kind)):
-        t3 = T3(_hp(kind)).eval().requires_grad_(False)
+        t3 = T3(hp_of(kind)).eval().requires_grad_(False)
     _livelier(t3, 100)
     return t3
 

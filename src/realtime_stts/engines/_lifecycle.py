@@ -93,6 +93,27 @@ class LocalEngine(ABC, Generic[ModelT]):
     async def warmup(self) -> None:
         await self._worker.run(lambda job: self._warm_up(self._model(job.check)))
 
+    def load_model(self) -> bool:
+        """`load`, for a program without an event loop; blocks.
+
+        Raises:
+            EngineLoadError: It cannot be loaded.
+        """
+        with self._worker.exclusive():
+            self._model()
+        return True
+
+    def unload_model(self) -> None:
+        """`unload`, for a program without an event loop; blocks."""
+        with self._worker.exclusive():
+            self._unload()
+
+    async def _loaded_model(self) -> ModelT:
+        loaded = self._loaded
+        if loaded is not None:
+            return loaded
+        return await self._worker.run(lambda job: self._model(job.check))
+
     async def __aenter__(self) -> Self:
         await self.load()
         return self

@@ -28,6 +28,7 @@ from realtime_stts.engines.chatterbox import (
     Manner,
     VoiceRegistry,
 )
+from realtime_stts.engines.chatterbox import _conductor as conductor_module
 from realtime_stts.engines.chatterbox import _talker as talker_module
 from realtime_stts.engines.chatterbox._watermark import Marker
 from realtime_stts.errors import (
@@ -160,20 +161,23 @@ async def test_its_first_sound_comes_before_the_sentence_is_known(
 ) -> None:
     tts = engine(manner=EXACT)
     n_steps = 0
-    step = talker_module.Talker.step
+    at_sounds: list[int] = []  # how many tokens there were when each sound was handed over
+    step, emit = talker_module.Talker.step, conductor_module._Call.emit
 
     def counted(self: Any, check: Any) -> None:
         nonlocal n_steps
         n_steps += 1
         step(self, check)
 
+    def noted(self: Any, sound: Any) -> None:
+        at_sounds.append(n_steps)
+        emit(self, sound)
+
     monkeypatch.setattr(talker_module.Talker, "step", counted)
-    async with aclosing(tts.stream("This is a sentence of some length.", {})) as chunks:
-        await anext(chunks)
-        at_first = n_steps
-        async for _ in chunks:
-            pass
-    assert at_first < n_steps / 3
+    monkeypatch.setattr(conductor_module._Call, "emit", noted)
+    await streamed(tts, "This is a sentence of some length.")
+    assert at_sounds[0] < n_steps / 2
+    assert at_sounds == sorted(at_sounds)
 
 
 # -- voices ------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from .._device import is_out_of_memory
 from .._download import Progress
 from ._settings import Kind
 
-__all__ = ["Checkpoint", "available_models", "load", "resolve"]
+__all__ = ["Checkpoint", "available_models", "hp_of", "load", "resolve"]
 
 _ENGINE: Final = "chatterbox"
 _TURBO_WORDS: Final = 50276  # of GPT-2, and the cues it was taught
@@ -239,7 +239,7 @@ def load(checkpoint: Checkpoint, device: torch.device) -> Any:
     release = _RELEASES[checkpoint.kind]
     try:
         with torch.random.fork_rng(devices=[]), _NoRandomWeights():
-            parts = {"t3": T3(_hp(checkpoint.kind)), "ve": VoiceEncoder()}
+            parts = {"t3": T3(hp_of(checkpoint.kind)), "ve": VoiceEncoder()}
             parts["s3gen"] = S3Gen(meanflow=checkpoint.kind == "turbo")
         for (name, module), file in zip(parts.items(), release.files, strict=False):
             _fill(module, _state(folder / file), strict=name != "s3gen")
@@ -270,7 +270,8 @@ def load(checkpoint: Checkpoint, device: torch.device) -> Any:
         ) from exc
 
 
-def _hp(kind: Kind) -> T3Config:
+def hp_of(kind: Kind) -> T3Config:
+    """T3's, as each of the package's own ``from_local`` sets them."""
     if kind == "standard":
         return T3Config.english_only()
     if kind == "multilingual":

@@ -234,29 +234,8 @@ class ChatterboxTTSEngine(LocalEngine[Model]):
             "languages": [*LANGUAGES] if kind == "multilingual" else ["en"],
         }
 
-    def load_model(self) -> bool:
-        """`load`, for a program without an event loop; blocks.
-
-        Raises:
-            EngineLoadError: It cannot be loaded.
-        """
-        with self._worker.exclusive():
-            self._model()
-        return True
-
-    def unload_model(self) -> None:
-        """`unload`, for a program without an event loop; blocks."""
-        with self._worker.exclusive():
-            self._unload()
-
     def _asked(self, voice_config: dict[str, Any] | None) -> ChatterboxSettings:
         return ChatterboxSettings.from_voice_config(voice_config, self._settings)
-
-    async def _loaded_model(self) -> Model:
-        model = self._loaded
-        return (
-            model if model is not None else await self._worker.run(lambda j: self._model(j.check))
-        )
 
     def _fetch(self, check: Callable[[], None]) -> None:
         self._checkpoint.fetch(self._progress, check)

@@ -292,21 +292,6 @@ class WhisperSTTEngine(LocalEngine[Model]):
             }
         return info
 
-    def load_model(self) -> bool:
-        """`load`, for a program without an event loop; blocks.
-
-        Raises:
-            EngineLoadError: It cannot be loaded.
-        """
-        with self._worker.exclusive():
-            self._model()
-        return True
-
-    def unload_model(self) -> None:
-        """`unload`, for a program without an event loop; blocks."""
-        with self._worker.exclusive():
-            self._unload()
-
     def transcribe_file(
         self, path: str | os.PathLike[str], language: str | None = None
     ) -> TranscriptionResult:
@@ -317,12 +302,6 @@ class WhisperSTTEngine(LocalEngine[Model]):
             OSError: The file cannot be read.
         """
         return anyio.run(self.transcribe, AudioData.from_file(path), language)
-
-    async def _loaded_model(self) -> Model:
-        model = self._loaded
-        return (
-            model if model is not None else await self._worker.run(lambda j: self._model(j.check))
-        )
 
     def _check_language(self, model: Model, code: str | None) -> None:
         if code not in (None, "en") and not model.whisper.is_multilingual:
