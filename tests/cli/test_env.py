@@ -181,8 +181,8 @@ class _Installed(PathDistribution):
             ["realtime-stts[local] @ git+https://host/stts.git@abc"],
         ),
         (
-            {"url": "https://host/stts.whl", "archive_info": {}},
-            ["realtime-stts[local] @ https://host/stts.whl"],
+            {"url": "https://host/stts.zip", "archive_info": {}},
+            ["realtime-stts[local] @ https://host/stts.zip"],
         ),
     ],
 )

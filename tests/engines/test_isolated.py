@@ -17,7 +17,7 @@ import anyio
 import pytest
 
 from realtime_stts import AudioData, ManagedSTTEngine, ManagedTTSEngine
-from realtime_stts.engines import _isolated_process, available, load_stt, load_tts
+from realtime_stts.engines import _isolated_process, load_stt, load_tts
 from realtime_stts.engines._isolated_wire import WINDOW
 from realtime_stts.engines.isolated import IsolatedSTTEngine, IsolatedTTSEngine, _Crashes
 from realtime_stts.errors import (
@@ -631,8 +631,6 @@ async def test_the_engine_may_have_another_environment(tts: Make) -> None:
 
 
 def test_an_engine_is_isolated_by_name() -> None:
-    if "isolated" not in [entry.name for entry in available("tts")]:
-        pytest.skip("this installation is older than the name")
     assert isinstance(load_tts("isolated:espeak:en-gb"), IsolatedTTSEngine)
     assert isinstance(load_stt("isolated:whisper:base"), IsolatedSTTEngine)
 
