@@ -162,8 +162,7 @@ class _Bench:
 
         own = deepcopy(t3)
         if self._device == "cpu":
-            for module in (own.tfmr, own):
-                thinned(module, {Conv1D: lambda layer: (layer.weight.T.contiguous(), layer.bias)})
+            thinned(own, {Conv1D: lambda layer: (layer.weight.T.contiguous(), layer.bias)})
         return own
 
     def _text(self) -> Tensor:

@@ -128,8 +128,8 @@ class Model:
         self.device = device
         self._name = name
         if device.type == "cpu":
-            for module in (chatterbox.t3.tfmr, chatterbox.t3):
-                thinned(module, {Conv1D: lambda layer: (layer.weight.T.contiguous(), layer.bias)})
+            turned = {Conv1D: lambda layer: (layer.weight.T.contiguous(), layer.bias)}
+            thinned(chatterbox.t3, turned)
         self.talker = Talker(chatterbox.t3)
         self.renderer = Renderer(chatterbox.s3gen, meanflow=kind == "turbo")
 
