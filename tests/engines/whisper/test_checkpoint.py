@@ -17,6 +17,7 @@ pytest.importorskip("whisper")
 
 import torch
 import whisper
+from torch import nn
 from whisper.model import ModelDimensions, Whisper
 
 from realtime_stts import EngineLoadError, EngineMemoryError
@@ -43,7 +44,9 @@ def dimensions(n_text_layer: int = 2, n_text_head: int = 2) -> ModelDimensions:
 def saved(file: Path, dims: ModelDimensions | None = None) -> Path:
     """A checkpoint of a small model, as openai-whisper stores them."""
     dims = dims or dimensions()
-    torch.save({"dims": vars(dims), "model_state_dict": Whisper(dims).state_dict()}, file)
+    model = Whisper(dims)
+    nn.init.normal_(model.decoder.positional_embedding)  # else whatever the memory held, even NaN
+    torch.save({"dims": vars(dims), "model_state_dict": model.state_dict()}, file)
     return file
 
 
