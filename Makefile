@@ -24,7 +24,7 @@ $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	@echo "setting up $(VENV) (about half a minute, once)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install -q --python $(BIN)/python -c $(CONSTRAINTS) -e ".[local,cli,microphone]" --group dev
+	$(BIN)/uv pip install -q --python $(BIN)/python -c $(CONSTRAINTS) -e ".[local,cli,microphone,opentelemetry,prometheus]" --group dev
 	@touch $@
 
 # The core alone, without any extra: what `pip install realtime-stts` gives.
@@ -88,11 +88,13 @@ test-models: $(MODELS)/.ready ## the tests of what runs in torch
 		$(wildcard tests/test_*.py tests/engines/test_isolated*.py)
 	$(MODELS)/bin/python -m pytest -m full_size tests/engines/chatterbox/test_full_size.py tests/cli/test_chatterbox.py
 
-bench: $(VENV)/.ready ## run the benchmarks; writes out/bench/
+# With those that have peers in an environment of their own (Python 3.11 or newer).
+bench: $(VENV)/.ready $(PEERS)/.ready ## run the benchmarks; writes out/bench/
 	$(BIN)/python -m benchmarks
+	$(PEERS)/bin/python -m benchmarks middleware
 
-bench-peers: $(PEERS)/.ready ## the benchmark of sessions, beside pipecat (Python 3.11 or newer)
-	$(PEERS)/bin/python -m benchmarks sessions
+bench-peers: $(PEERS)/.ready ## the benchmarks of sessions, beside pipecat, and of middleware, beside others
+	$(PEERS)/bin/python -m benchmarks sessions middleware
 
 bench-whisper: $(MODELS)/.ready $(FASTER_WHISPER)/.ready ## the benchmark of Whisper, beside openai-whisper and faster-whisper
 	$(MODELS)/bin/python -m benchmarks whisper
@@ -114,7 +116,7 @@ fixture: $(MODELS)/.ready ## train the Whisper of the tests again (half an hour 
 
 constraints: $(VENV)/.ready ## renew the pinned versions
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-annotate --no-header --no-emit-index-url \
-		--upgrade --extra local --extra cli --extra microphone --extra testing \
+		--upgrade --extra local --extra cli --extra microphone --extra opentelemetry --extra prometheus --extra testing \
 		--group dev --group mutation pyproject.toml -o $(CONSTRAINTS)
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-annotate --no-header --no-emit-index-url \
 		--upgrade --extra local --extra cli --extra whisper --extra chatterbox --group test \

@@ -13,6 +13,7 @@ from ._report import table, write
 _HERE = Path(__file__).parent
 _NAMES = sorted(path.stem.removeprefix("bench_") for path in _HERE.glob("bench_*.py"))
 _MODELS = {"chatterbox", "whisper"}  # in torch, on the device they are told: `make bench-whisper`
+_PEERS = {"middleware"}  # where the packages are that it is compared with: `make bench-peers`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"which ones (all but those of models): {', '.join(_NAMES)}",
+        help=f"which ones (all but those of models, and with peers): {', '.join(_NAMES)}",
     )
     parser.add_argument("--out", type=Path, default=_HERE.parent / "out" / "bench", help="folder")
     parser.add_argument(
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"where models run ({', '.join(sorted(_MODELS))}); cuda writes NAME-cuda.json",
     )
     options = parser.parse_args(arguments)
-    names = options.names or [name for name in _NAMES if name not in _MODELS]
+    names = options.names or [name for name in _NAMES if name not in _MODELS | _PEERS]
     if unknown := set(names) - set(_NAMES):
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
     if options.device != "cpu":

@@ -14,6 +14,8 @@ from realtime_stts.errors import MissingExtraError
 pytest.importorskip("realtime_stts.engines.espeak", exc_type=MissingExtraError)
 pytest.importorskip("realtime_stts.engines.pocketsphinx", exc_type=MissingExtraError)
 pytest.importorskip("realtime_stts.engines.silero", exc_type=MissingExtraError)
+pytest.importorskip("realtime_stts.integrations.opentelemetry", exc_type=MissingExtraError)
+pytest.importorskip("realtime_stts.integrations.prometheus", exc_type=MissingExtraError)
 
 ROOT = Path(__file__).parent.parent
 NEEDS_A_MODEL = {"speak-with-chatterbox.md", "transcribe-with-whisper.md"}  # run in tests/engines

@@ -69,10 +69,18 @@ def loaded_by(statement: str) -> set[str]:
     return {name.partition(".")[0] for name in run.stdout.split()}
 
 
-PARTS = ["realtime_stts"] + [
-    f"realtime_stts.{part}"
-    for part in ("conversation", "engines", "integrations", "middleware", "testing")
-]
+PACKAGES = (
+    "analytics",
+    "building",
+    "conversation",
+    "engines",
+    "instrumentation",
+    "integrations",
+    "middleware",
+    "settings",
+    "testing",
+)
+PARTS = ["realtime_stts"] + [f"realtime_stts.{part}" for part in PACKAGES]
 
 
 @pytest.mark.parametrize(

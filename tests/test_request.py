@@ -7,7 +7,13 @@ import anyio.lowlevel
 import pytest
 
 from realtime_stts import request_scope
-from realtime_stts._request import current_request_id, new_request_id
+from realtime_stts._request import (
+    Origin,
+    current_origin,
+    current_request_id,
+    current_token,
+    new_request_id,
+)
 
 
 def test_a_new_id_is_hexadecimal() -> None:
@@ -75,3 +81,26 @@ def test_ids_that_could_do_harm_are_refused(id: str) -> None:
 def test_ordinary_ids_are_taken_as_they_are(id: str) -> None:
     with request_scope(id=id):
         assert current_request_id() == id
+
+
+def test_a_session_and_a_token_hold_for_the_scopes_within() -> None:
+    assert current_origin() == Origin(None, None, None)
+    with request_scope(session_id="s-1", token="secret"):
+        with request_scope(id="r-2"):
+            assert current_origin() == Origin("r-2", "s-1", "secret")
+            assert current_token() == "secret"
+            with request_scope(session_id="s-2", token="other"):
+                assert current_origin()[1:] == ("s-2", "other")
+        assert current_origin().session_id == "s-1"
+    assert current_origin() == Origin(None, None, None)
+
+
+def test_a_session_id_is_no_less_careful_than_a_request_id() -> None:
+    with pytest.raises(ValueError, match="1 to 128 printable"), request_scope(session_id="a\nb"):
+        pass
+    assert current_origin() == Origin(None, None, None)
+
+
+def test_a_token_is_not_shown() -> None:
+    with request_scope(id="r", token="secret"):
+        assert "secret" not in f"{current_origin()!r} {current_origin()}"

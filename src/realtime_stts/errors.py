@@ -9,11 +9,17 @@
     │   └── UnknownVoiceError (LookupError)  the caller's: no voice of that id
     ├── MissingExtraError (ImportError)      the installation's: names the `pip install`
     ├── AudioDeviceError                     the machine's: no such sound device, or it went away
+    ├── AuditError (OSError)                 the machine's: a record could not be kept
+    ├── AuthenticationError (PermissionError)  the caller's: who they are was not shown
+    │   └── PermissionDeniedError            the caller's: they may not do this
+    ├── SettingsError (ValueError)           the caller's: settings that cannot be used, by path
     ├── EngineError                          the engine's: carries its name and the request id
+    │   ├── CircuitOpenError                 it failed too often: it is left alone for a while
     │   ├── EngineCrashedError               its process ended; the next call starts another
     │   ├── EngineLoadError                  its model or library could not be loaded
     │   ├── EngineMemoryError                the model did not fit into its device's memory
-    │   └── EngineTimeoutError               it took longer than it was given
+    │   ├── EngineTimeoutError               it took longer than it was given
+    │   └── ImplausibleSpeechError           what it said cannot be that text
     ├── TurnError                            ours: an event that cannot happen in that state
     ├── OverloadedError                      nobody's: more was asked for than the limit allows
     └── SessionClosedError                   the caller's: the session has ended
@@ -23,22 +29,28 @@ Cancellation is never one of them: a cancelled call raises the event loop's own 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 __all__ = [
     "AudioDeviceError",
     "AudioError",
     "AudioFormatError",
     "AudioLimitError",
+    "AuditError",
+    "AuthenticationError",
+    "CircuitOpenError",
     "EngineCrashedError",
     "EngineError",
     "EngineLoadError",
     "EngineMemoryError",
     "EngineTimeoutError",
+    "ImplausibleSpeechError",
     "MissingExtraError",
     "OverloadedError",
+    "PermissionDeniedError",
     "RealtimeSTTSError",
     "SessionClosedError",
+    "SettingsError",
     "TurnError",
     "UnknownEngineError",
     "UnknownVoiceError",
@@ -124,6 +136,32 @@ class AudioDeviceError(RealtimeSTTSError):
         return f"{self.message}; found: {', '.join(self.found) or 'no sound device at all'}"
 
 
+class AuditError(RealtimeSTTSError, OSError):
+    """A record of a call could not be kept."""
+
+
+class AuthenticationError(RealtimeSTTSError, PermissionError):
+    """Nobody has shown who they are, or not so that it is believed."""
+
+
+class PermissionDeniedError(AuthenticationError):
+    """Who asks is known, and may not do this."""
+
+
+class SettingsError(RealtimeSTTSError, ValueError):
+    """Settings that cannot be used.
+
+    `problems` says what is wrong with each, by the path of its key: ``"server.port"``.
+    """
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        self.problems = dict(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "; ".join(f"{path}: {problem}" for path, problem in self.problems.items())
+
+
 class EngineError(RealtimeSTTSError):
     """An engine failed. Results it had already delivered stand.
 
@@ -138,6 +176,19 @@ class EngineError(RealtimeSTTSError):
     def __str__(self) -> str:
         of = f" (request {self.request_id})" if self.request_id else ""
         return f"{self.engine}: {self.message}{of}"
+
+
+class CircuitOpenError(EngineError):
+    """The engine failed too often, and is not asked again for ``retry_after`` seconds."""
+
+    def __init__(self, engine: str, retry_after: float, *, request_id: str | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(
+            engine,
+            f"failed too often; it is tried again in {retry_after:.3g} s",
+            request_id=request_id,
+        )
+        self.args = (engine, retry_after)  # what it is made of again when it is copied
 
 
 class EngineCrashedError(EngineError):
@@ -175,6 +226,10 @@ class EngineTimeoutError(EngineError):
         self.args = (engine, seconds)  # what it is made of again when it is copied
 
 
+class ImplausibleSpeechError(EngineError):
+    """The sound that the engine made cannot be the text that it was given."""
+
+
 class TurnError(RealtimeSTTSError):
     """An event that cannot happen in that state: a bug in whoever sent it."""
 
@@ -187,7 +242,19 @@ class TurnError(RealtimeSTTSError):
 
 
 class OverloadedError(RealtimeSTTSError):
-    """More was asked for than a stated limit allows; the rest goes on."""
+    """More was asked for than a stated limit allows; the rest goes on.
+
+    `retry_after` is in how many seconds it may be worth asking again, if that is known.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        self.message, self.retry_after = message, retry_after
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        if self.retry_after is None:
+            return self.message
+        return f"{self.message}; try again in {self.retry_after:.3g} s"
 
 
 class SessionClosedError(RealtimeSTTSError):

@@ -22,7 +22,7 @@ from realtime_stts.testing import speech
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
-COMMANDS = ("transcribe", "say", "demo", "talk", "download", "env", "doctor")
+COMMANDS = ("transcribe", "say", "demo", "talk", "download", "env", "settings", "doctor")
 
 
 def run(*args: str, input: bytes | None = None) -> tuple[int, str, str]:

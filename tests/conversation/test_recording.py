@@ -70,6 +70,18 @@ async def test_an_utterance_is_read_while_it_is_written() -> None:
     assert AudioData.concat(read) == utterance.audio
 
 
+async def test_who_stops_waiting_for_a_piece_can_go_on_later_and_has_missed_none() -> None:
+    utterance = Utterance()
+    chunks = utterance.chunks()
+    with anyio.move_on_after(1.0) as waiting:
+        await anext(chunks)
+    assert waiting.cancelled_caught
+    utterance.write(samples(10))
+    assert (await anext(chunks)).n_frames == 10
+    utterance.close()
+    assert [chunk async for chunk in chunks] == []
+
+
 async def test_an_empty_utterance_has_no_chunks() -> None:
     utterance = Utterance()
     utterance.close()

@@ -74,7 +74,7 @@ class Obedient:
                 self.kept.append(subprocess.Popen(["sleep", "600"]))
             case "raise":
                 kind = getattr(errors, how, None) or {"KeyError": KeyError}[how]
-                raise kind(*(["odd", "as told"] if issubclass(kind, errors.EngineError) else how))
+                raise kind(*(["odd", "as told"] if issubclass(kind, errors.EngineError) else [how]))
 
     async def obey(self, order: str) -> None:
         self.model_loaded = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,10 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from realtime_stts.analytics import InMemoryAnalyticsStore, SQLiteAnalyticsStore
 from realtime_stts.audio import AudioData
 from realtime_stts.errors import EngineError
-from realtime_stts.middleware import AnalyticsMiddleware, AnalyticsStatistics, Chain
+from realtime_stts.middleware import (
+    AnalyticsMiddleware,
+    AnalyticsStatistics,
+    CallNext,
+    Chain,
+    RequestContext,
+)
 from realtime_stts.protocols import SynthesisResult, TranscriptionResult
+from realtime_stts.testing.suites import MiddlewareSuite
 
 CLIP = AudioData.silence(0.5, 16_000)
 HOUR = 3600.0  # s
@@ -213,3 +222,94 @@ def test_one_instance_serves_event_loops_in_several_threads() -> None:
         thread.join()
     counted = analytics.statistics()
     assert (counted.requests, counted.voices) == (800, {"alice": 800})
+
+
+class TestAnalyticsPromises(MiddlewareSuite):
+    def middleware(self) -> AnalyticsMiddleware:
+        return AnalyticsMiddleware()
+
+
+class TestAnalyticsPromisesWithAStore(MiddlewareSuite):
+    def middleware(self) -> AnalyticsMiddleware:
+        return AnalyticsMiddleware(store=InMemoryAnalyticsStore())
+
+
+@pytest.mark.parametrize("option", ["max_keys", "hours"])
+def test_bounds_without_sense_are_refused(option: str) -> None:
+    with pytest.raises(ValueError, match=option):
+        AnalyticsMiddleware(**{option: 0})  # type: ignore[arg-type]
+
+
+@pytest.mark.anyio
+async def test_a_store_is_told_of_what_is_counted() -> None:
+    store = InMemoryAnalyticsStore(identifiers=True)
+    analytics = AnalyticsMiddleware(store=store)
+    tts = Chain(analytics).wrap(Mouth())
+    await tts.synthesize("hello", {})
+    with pytest.raises(ValueError, match="blank"):
+        await tts.synthesize("", {})
+    async with aclosing(tts.stream("hi")) as chunks:
+        await anext(chunks)
+    withdrawn, failed, done = await store.recent()
+    assert (withdrawn.outcome, withdrawn.streaming, withdrawn.n_results) == ("cancelled", True, 1)
+    assert (failed.outcome, failed.error_type) == ("error", "ValueError")
+    assert (done.outcome, done.voice, done.audio_seconds) == ("completed", "alice", 0.5)
+    assert done.engine == "mouth"
+    assert done.time_to_first_result is not None
+    counted, usage = analytics.statistics(), await store.usage()
+    assert (usage.calls, usage.errors, usage.cancelled) == (3, 1, 1)
+    assert (counted.requests, counted.errors, counted.cancelled) == (3, 1, 1)
+    assert (usage.characters, usage.audio_seconds) == (
+        counted.characters,
+        counted.audio_seconds,
+    )
+
+
+@pytest.mark.anyio
+async def test_a_store_in_a_file_outlasts_the_chain(tmp_path: Path) -> None:
+    async with SQLiteAnalyticsStore(tmp_path / "analytics.db") as store:
+        analytics = AnalyticsMiddleware(store=store)
+        await spoken(analytics, "hello", "bye", voice_id="bob")
+    async with SQLiteAnalyticsStore(tmp_path / "analytics.db") as store:
+        assert [(each.name, each.usage.calls) for each in await store.voices()] == [("bob", 2)]
+    await spoken(analytics, "a closed store fails no call")
+    assert analytics.failures == 0
+    assert store.statistics().failed == 0
+
+
+@pytest.mark.anyio
+async def test_a_store_that_fails_breaks_no_call_and_no_count() -> None:
+    class Broken(InMemoryAnalyticsStore):
+        def __call__(self, details: object, /) -> None:
+            raise RuntimeError("broken")
+
+    analytics = AnalyticsMiddleware(store=Broken())
+    await spoken(analytics, "hello")
+    assert analytics.statistics().requests == 1
+    assert analytics.failures == 1
+
+
+@pytest.mark.anyio
+async def test_voices_are_called_what_others_may_see() -> None:
+    def hidden(context: RequestContext, call_next: CallNext) -> AsyncGenerator[Any]:
+        context.pseudonym = lambda name: f"<{len(name)}>"
+        return call_next(context)
+
+    store = InMemoryAnalyticsStore()
+    analytics = AnalyticsMiddleware(store=store)
+    tts = Chain(hidden, analytics).wrap(Mouth())
+    await tts.synthesize("hello", {})
+    await tts.synthesize("hello", {"voice_id": 5})
+    assert analytics.statistics().voices == {"<5>": 1, "int": 1}
+    assert {each.name for each in await store.voices()} == {"<5>", "<3>"}
+
+
+@pytest.mark.anyio
+async def test_a_call_without_a_voice_has_none() -> None:
+    def hidden(context: RequestContext, call_next: CallNext) -> AsyncGenerator[Any]:
+        context.pseudonym = str.upper
+        return call_next(context)
+
+    analytics = AnalyticsMiddleware()
+    await Chain(hidden, analytics).wrap(Ears()).transcribe(CLIP)
+    assert analytics.statistics().voices == {}

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from typing_extensions import Self
 
+from realtime_stts import request_scope
 from realtime_stts.audio import AudioData
+from realtime_stts.errors import EngineError
 from realtime_stts.middleware import CallNext, Chain, ContextMiddleware, RequestContext
 from realtime_stts.protocols import (
     ConversationContext,
@@ -362,3 +364,42 @@ async def test_every_call_goes_down_the_chain() -> None:
     async with aclosing(responder.stream_response(HELLO, turn)) as pieces:
         assert [each async for each in pieces] == ["hello"]
     assert seen == [(kind, way) for kind in ("stt", "tts", "response") for way in (False, True)]
+
+
+@pytest.mark.anyio
+async def test_a_call_knows_its_session_but_not_the_token() -> None:
+    seen: list[RequestContext] = []
+
+    async def note(context: RequestContext, call_next: CallNext) -> AsyncGenerator[Any]:
+        seen.append(context)
+        async for result in call_next(context):
+            yield result
+
+    tts = Chain(note).wrap(QuickMouth())
+    with request_scope(id="r-1", session_id="s-1", token="secret"):
+        await tts.synthesize("hi", {})
+        async with aclosing(tts.stream("hi")) as chunks:
+            assert [each async for each in chunks] == [CLIP]
+    await tts.synthesize("hi", {})
+    assert [each.session_id for each in seen] == ["s-1", "s-1", None]
+    assert [each.request_id for each in seen[:2]] == ["r-1", "r-1"]
+    assert "secret" not in repr(seen)
+
+
+@pytest.mark.anyio
+async def test_without_layers_a_call_is_the_engines_own_and_none_is_still_a_failure() -> None:
+    class Mute(QuickMouth):
+        async def synthesize(self, text: str, voice_config: dict[str, Any]) -> Any:
+            return None
+
+    stt, tts, responder = (Chain().wrap(each()) for each in (QuickEars, QuickMouth, QuickBrain))
+    turn = ConversationContext()
+    assert await stt.transcribe(CLIP) == HELLO
+    assert await tts.synthesize("hi", {}) == SynthesisResult(CLIP, "hi", "alice")
+    assert await responder.generate_response(HELLO, turn) == "hello"
+    async with aclosing(tts.stream("hi")) as chunks:
+        assert [each async for each in chunks] == [CLIP]
+    async with aclosing(responder.stream_response(HELLO, turn)) as pieces:
+        assert [each async for each in pieces] == ["hello"]
+    with pytest.raises(EngineError, match="returned None"):
+        await Chain().wrap(Mute()).synthesize("hi", {})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 
+import anyio
 import pytest
 
 from realtime_stts.errors import EngineError
@@ -55,3 +57,15 @@ def test_an_engine_error_learns_the_request_id_once() -> None:
     RequestContext("second", "stt")._end(error)
     assert error.request_id == "first"
     assert str(error) == "whisper: out of memory (request first)"
+
+
+@pytest.mark.anyio
+async def test_a_deadline_comes_nearer_and_passes() -> None:
+    context = RequestContext("1", "tts")
+    assert context.remaining() == inf
+    context.deadline = anyio.current_time() + 5.0
+    assert context.remaining() == 5.0
+    await anyio.sleep(2.0)
+    assert context.remaining() == pytest.approx(3.0)
+    await anyio.sleep(10.0)
+    assert context.remaining() == 0.0

@@ -9,13 +9,17 @@ from pathlib import Path
 from realtime_stts import (
     AudioData,
     ConversationEngine,
+    EngineError,
     Event,
     Exchange,
     Interrupted,
+    StreamingResponseGenerator,
+    StreamingSTTEngine,
+    StreamingTTSEngine,
     TurnMetrics,
     WebSocketAdapter,
 )
-from realtime_stts.middleware import Chain
+from realtime_stts.middleware import Chain, Middleware, TimingMiddleware
 from realtime_stts.protocols import ResponseGenerator, STTEngine, TTSEngine
 from realtime_stts.testing import (
     Call,
@@ -23,8 +27,16 @@ from realtime_stts.testing import (
     CallTurn,
     Cassette,
     CassetteMismatch,
+    Failure,
+    Fault,
+    FaultyCall,
+    FaultyResponseGenerator,
+    FaultySTTEngine,
+    FaultyTTSEngine,
+    Hang,
     MemoryWebSocketAdapter,
     MemoryWebSocketClient,
+    MiddlewareSuite,
     RecordingMiddleware,
     ScriptedTTSEngine,
     ToneSTTEngine,
@@ -90,3 +102,21 @@ class MySuite(WebSocketAdapterSuite):
         client: MemoryWebSocketClient
         adapter, client = connected_pair()
         yield adapter, client
+
+
+async def faults() -> None:
+    hang: Fault = Hang(after=1)
+    stt = FaultySTTEngine([hang, Failure(EngineError("x", "broken"), after=2), None])
+    tts, responder = FaultyTTSEngine(), FaultyResponseGenerator()
+    engines: tuple[StreamingSTTEngine, StreamingTTSEngine, StreamingResponseGenerator] = (
+        stt,
+        tts,
+        responder,
+    )
+    calls: list[FaultyCall] = stt.calls
+    del engines, calls
+
+
+class MyMiddlewareSuite(MiddlewareSuite):
+    def middleware(self) -> Middleware:
+        return TimingMiddleware()

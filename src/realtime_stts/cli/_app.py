@@ -12,13 +12,14 @@ import anyio
 
 from .. import __version__
 from ..errors import AudioDeviceError, MissingExtraError
-from ._console import MISUSED, fail, one_line_errors, out, read_audio, tell
+from ._console import FAILED, MISUSED, fail, one_line_errors, out, read_audio, tell
 
 try:
     import typer
     from rich.table import Table
 
     from ._env import app as environments
+    from ._settings import app as settings_commands
 except ImportError as exc:
     raise MissingExtraError("The realtime-stts command", "cli") from exc
 
@@ -311,13 +312,35 @@ def download(
     tell(f"{engine} needs no download" if path is None else f"{engine}: {path}")
 
 
-@app.command()
+@app.command(
+    epilog="[bold]Examples[/bold]\n\n"
+    "realtime-stts doctor\n\n"
+    "realtime-stts doctor --config config.yaml --strict\n\n"
+    "realtime-stts doctor --json | jq .problems"
+)
 @one_line_errors()
-def doctor() -> None:
-    """Show what is installed, and which pip install adds the rest."""
+def doctor(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Settings to look at. [dim]Default: $REALTIME_STTS_CONFIG, or config.yaml.[/dim]",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail for every problem, also one nobody asked for.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+) -> None:
+    """Show what is installed and set, what is broken, and what mends it.
+
+    Fails where settings that you named cannot be used here.
+    """
     from ._doctor import examine
 
-    examine(out)
+    if not examine(out, config=config, as_json=as_json, strict=strict):
+        raise typer.Exit(FAILED)
 
 
 app.add_typer(environments, name="env")
+app.add_typer(settings_commands, name="settings")

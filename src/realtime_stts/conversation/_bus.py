@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from .._failures import content_free
 from ..protocols import ConversationEvent, EventHandler
 
 __all__ = ["InProcessEventBus"]
@@ -47,5 +48,6 @@ class InProcessEventBus:
 async def _tell(handler: EventHandler, event: ConversationEvent) -> None:
     try:
         await handler.handle(event)
-    except Exception:
-        _logger.exception("a handler of %r failed", event.event_type)
+    except Exception as failure:
+        shown = content_free(failure)
+        _logger.error("a handler of %r failed", event.event_type, exc_info=shown)  # noqa: TRY400

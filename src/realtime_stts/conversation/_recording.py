@@ -6,12 +6,10 @@ slicing of the input not matter.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-
 from ..audio import AudioData
 from ._change import Change
 
-__all__ = ["SAMPLE_RATE", "Recent", "Utterance"]
+__all__ = ["SAMPLE_RATE", "Chunks", "Recent", "Utterance"]
 
 SAMPLE_RATE = 16_000  # Hz; what recognisers and detectors are made for
 _WIDTH = 2  # bytes a sample
@@ -54,18 +52,34 @@ class Utterance:
         """More belongs to it after all. Who has read it to the end reads it anew."""
         self._closed = False
 
-    async def chunks(self) -> AsyncGenerator[AudioData]:
+    def chunks(self) -> Chunks:
         """What was written, in pieces, until the utterance is closed."""
-        read = 0
-        while True:
-            if read < len(self._data):
-                piece = bytes(self._data[read:])
-                read += len(piece)
-                yield AudioData(piece, SAMPLE_RATE)
-            elif self._closed:
-                return
-            else:
-                await self._changed.wait()
+        return Chunks(self)
+
+
+class Chunks:
+    """The pieces of an utterance.
+
+    No generator: that ends when a wait for its next item is cancelled, and a call that is
+    made again goes on with this one.
+    """
+
+    def __init__(self, utterance: Utterance) -> None:
+        self._utterance = utterance
+        self._read = 0  # bytes
+
+    def __aiter__(self) -> Chunks:
+        return self
+
+    async def __anext__(self) -> AudioData:
+        utterance = self._utterance
+        while self._read == len(utterance._data):
+            if utterance._closed:
+                raise StopAsyncIteration
+            await utterance._changed.wait()
+        piece = bytes(utterance._data[self._read :])
+        self._read += len(piece)
+        return AudioData(piece, SAMPLE_RATE)
 
 
 class Recent:

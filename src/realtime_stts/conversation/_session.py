@@ -20,6 +20,7 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil, inf
+from time import time
 from types import TracebackType
 from typing import Any
 
@@ -29,9 +30,11 @@ from anyio.abc import TaskGroup, TaskStatus
 from typing_extensions import Self
 
 from .._edge import engine_name
+from .._failures import content_free
 from .._request import new_request_id, request_scope
 from ..audio import AudioData, StreamResampler
 from ..errors import EngineError, EngineTimeoutError, OverloadedError, SessionClosedError
+from ..instrumentation import Details, Instrumentation, SessionDetails, TurnDetails
 from ..protocols import (
     ConversationContext,
     ConversationMiddleware,
@@ -121,6 +124,7 @@ class Parts:
     max_history: int
     playout_frame: float | None
     playout_lead: float
+    instrumentation: Sequence[Instrumentation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,7 @@ class _Turn:
 
     number: int
     request_id: str
+    began: float  # on the event loop's clock
     start: float  # on the audio clock
     speech: tuple[float, float]  # on the audio clock, pauses and all
     heard_until: float  # on the audio clock: what the utterance has
@@ -165,6 +170,7 @@ class _Turn:
     dropped: bool = False
     outcome: Outcome = "answered"
     n_pauses: int = 0
+    finished: bool = False  # the host was told how it ended
     attempt: _Attempt = field(init=False)
 
 
@@ -193,8 +199,8 @@ class Session:
         self._history = History(parts.max_history)
         self._pushing = anyio.ResourceGuard("pushing audio into")
         self._input_ended = anyio.Event()
-        self._pushed_at = 0.0
-        self._ended = False
+        self._pushed_at = self._began = 0.0
+        self._ended: EndReason | None = None
         self._over = anyio.Event()
         self._responder = parts.responder
         self._tasks: TaskGroup | None = None
@@ -203,7 +209,7 @@ class Session:
     # -- the host's side -----------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        self._pushed_at = anyio.current_time()
+        self._pushed_at = self._began = anyio.current_time()
         self._tasks = await anyio.create_task_group().__aenter__()
         self._turn_tasks = await self._tasks.start(self._serve)
         return self
@@ -215,9 +221,13 @@ class Session:
         traceback: TracebackType | None,
     ) -> bool | None:
         assert self._tasks is not None
+        n_undelivered = len(self._events)  # not counting that the host has left
         self._end("closed")
         self._tasks.cancel_scope.cancel()
-        return await self._tasks.__aexit__(exc_type, exc, traceback)
+        try:
+            return await self._tasks.__aexit__(exc_type, exc, traceback)
+        finally:
+            self._account(n_undelivered)
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self._events
@@ -420,7 +430,8 @@ class Session:
     def _new_turn(self, number: int, start: float) -> _Turn:
         user = self._state.user
         since = user.since if not isinstance(user, Idle) and user.turn == number else start
-        turn = _Turn(number, f"{self.id}-{number}", start, (since, since), start)
+        request_id, now = f"{self.id}-{number}", anyio.current_time()
+        turn = _Turn(number, request_id, now, start, (since, since), start)
         turn.attempt = self._new_attempt(turn)
         return turn
 
@@ -485,8 +496,11 @@ class Session:
     async def _judge(self, detector: EndOfTurnDetector, turn: _Turn, pause: int) -> None:
         try:
             silence = await detector.silence(turn.attempt.transcript, turn.utterance.audio)
-        except Exception:
-            _logger.exception("judging a pause failed; the policy's silence counts")
+        except Exception as failure:
+            _logger.error(  # noqa: TRY400
+                "judging a pause failed; the policy's silence counts",
+                exc_info=content_free(failure),
+            )
             return
         if turn.n_pauses == pause:
             self._tell(EndOfTurnJudged(turn.number, max(0.0, silence), self.clock))
@@ -547,8 +561,8 @@ class Session:
             self._turn_tasks.cancel_scope.cancel()
 
     def _end(self, reason: EndReason) -> None:
-        if not self._ended:
-            self._ended = True
+        if self._ended is None:
+            self._ended = reason
             self._events.post(SessionEnded(reason))
             self._events.close()
 
@@ -556,7 +570,7 @@ class Session:
 
     async def _run(self, turn: _Turn) -> None:
         failure: Exception | None = None
-        with request_scope(turn.request_id):
+        with request_scope(turn.request_id, session_id=self.id):
             while True:
                 attempt = turn.attempt
                 failure = await self._attempt(turn, attempt)
@@ -591,6 +605,7 @@ class Session:
         playout = self._last_playout = attempt.answer.playout
         attempt.ledger.playout = playout.played(now)
         reply, played = " ".join(attempt.answer.written), playout.heard(now)
+        turn.finished = True
         if failure is not None or turn.outcome == "short":
             # No words will come: nobody need hold an answer for them.
             self._tell(Understood(turn.number, 0, True, self.clock))
@@ -599,7 +614,9 @@ class Session:
         if failure is not None and turn.outcome == "answered":
             self._events.post(StateChanged(ConversationState.ERROR))
             self._events.post(TurnFailed(turn.number, failure, turn.request_id, turn.speech))
+            self._tell_of(turn, "failed", type(failure).__name__)
             return
+        self._tell_of(turn, turn.outcome)
         metrics = attempt.ledger.metrics()
         self._events.post(
             TurnEnded(
@@ -612,6 +629,61 @@ class Session:
                 turn.speech,
             )
         )
+
+    # -- whoever wants to know -----------------------------------------------------------
+
+    def _tell_of(self, turn: _Turn, outcome: str, error_type: str | None = None) -> None:
+        if not self._parts.instrumentation:
+            return
+        metrics = turn.attempt.ledger.metrics()
+        self._instrument(
+            TurnDetails(
+                session_id=self.id,
+                request_id=turn.request_id,
+                turn=turn.number,
+                outcome=outcome,
+                ended_at=time(),
+                duration=anyio.current_time() - turn.began,
+                error_type=error_type,
+                time_to_first_audio=metrics.time_to_first_audio,
+                end_of_turn_delay=metrics.end_of_turn_delay if turn.ended.is_set() else None,
+                transcription_delay=metrics.transcription_delay,
+                time_to_first_text=metrics.time_to_first_text,
+                tts_time_to_first_byte=metrics.tts_time_to_first_byte,
+                handover_delay=metrics.handover_delay,
+                interruptions=metrics.interruptions,
+            )
+        )
+
+    def _account(self, n_undelivered: int) -> None:
+        """Everything is over."""
+        for turn in self._turns.values():
+            if not turn.finished:
+                self._tell_of(turn, "closed")
+        if not self._parts.instrumentation:
+            return
+        statistics = self.statistics
+        self._instrument(
+            SessionDetails(
+                session_id=self.id,
+                reason=self._ended or "closed",
+                ended_at=time(),
+                duration=anyio.current_time() - self._began,
+                audio_seconds=statistics.audio_seconds,
+                turns=statistics.turns,
+                dropped_turns=statistics.dropped_turns,
+                undelivered_events=n_undelivered,
+            )
+        )
+
+    def _instrument(self, details: Details) -> None:
+        for tell in self._parts.instrumentation:
+            try:
+                tell(details)
+            except Exception as failure:  # noqa: PERF203 - the host's code
+                _logger.error(  # noqa: TRY400
+                    "[%s] an instrumentation failed", self.id, exc_info=content_free(failure)
+                )
 
     async def _converse(self, turn: _Turn, attempt: _Attempt) -> None:
         result, said = await self._transcribe(turn, attempt)
@@ -640,10 +712,8 @@ class Session:
         stt = self._parts.stt
         result: TranscriptionResult | None = None
         with attempt.transcribing as scope:
-            async with (
-                aclosing(turn.utterance.chunks()) as chunks,
-                aclosing(stt.stream(chunks, self._parts.language)) as results,
-            ):
+            chunks = turn.utterance.chunks()
+            async with aclosing(stt.stream(chunks, self._parts.language)) as results:
                 async for result in results:
                     if result.partial:
                         await self._understand_so_far(turn, attempt, result)

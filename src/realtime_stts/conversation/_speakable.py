@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import re
 
+from .._scripts import PICTURES
+
 __all__ = ["speakable"]
 
 # -- characters
@@ -28,16 +30,9 @@ _SILENT = re.compile(
     "\ufeff\ufff9-\ufffd\ud800-\uf8ff\U000f0000-\U0010ffff]"
 )
 
-# The emoji of Unicode's emoji-data.txt with the pictographs among them. Arrows, musical
-# accidentals, numbers in circles and signs such as the trademark's are no pictures: they are read.
-_PICTURES = (
-    "\u231a\u231b\u2328\u23cf\u23e9-\u23f3\u23f8-\u23fa\u24c2\u25aa\u25ab\u25b6\u25c0\u25fb-\u25fe"
-    "\u2600-\u266c\u2670-\u2775\u2794-\u27bf\u2934\u2935\u2b05-\u2b07\u2b1b\u2b1c\u2b50\u2b55"
-    "\u3030\u303d\u3297\u3299\U0001f000-\U0001f0ff\U0001f10d-\U0001faff"
-)
 # Skin tones and the letters of flags are pictures themselves; variation selectors, joiners and
 # tags make one picture of several.
-_PICTURE = rf"[{_PICTURES}][{_PICTURES}\ufe0e\ufe0f\u200d\u20e3\U000e0020-\U000e007f]*"
+_PICTURE = rf"[{PICTURES}][{PICTURES}\ufe0e\ufe0f\u200d\u20e3\U000e0020-\U000e007f]*"
 _PICTURES_IN_TEXT = re.compile(rf"\s?(?:{_PICTURE}\s?)+")
 _CLOSING = ".,;:!?\u2026)]}\u201d\u2019\u00bb\u3002\uff0c\uff01\uff1f"
 _KEYCAP = "[0-9#*]\ufe0f?\u20e3"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import anyio
 from .._edge import streaming_responder, streaming_stt, streaming_tts
 from .._registry import load_pause_detector
 from ..errors import AudioFormatError, MissingExtraError, SessionClosedError
+from ..instrumentation import Instrumentation
 from ..protocols import (
     ConfigurationProvider,
     ConversationContext,
@@ -82,6 +83,8 @@ class ConversationEngine:
         playout_lead: Seconds by which a sound may be handed over before its time; with
             infinity, as soon as it is made. What is heard is counted as if the host plays
             each sound when it gets it or the last one has ended.
+        instrumentation: Told of each turn and each session that ends. The engines' calls are
+            told by an `InstrumentationMiddleware` in their chains.
 
     Raises:
         ValueError: ``playout_lead`` is negative.
@@ -103,6 +106,7 @@ class ConversationEngine:
         voice_config: Mapping[str, Any] | None = None,
         partial_interval: float | None = 1.0,
         playout_lead: float = 0.1,
+        instrumentation: Sequence[Instrumentation] = (),
     ) -> None:
         self.config_provider = config_provider
         self.stt_engine = stt
@@ -118,6 +122,7 @@ class ConversationEngine:
         if not playout_lead >= 0:
             raise ValueError(f"playout_lead must not be negative, but is {playout_lead}")
         self._playout_lead = playout_lead
+        self._instrumentation = tuple(instrumentation)
         self._modes = {
             name: as_responder(mode) for name, mode in (modes or _default_modes()).items()
         }
@@ -221,6 +226,7 @@ class ConversationEngine:
                 max_history=conversation_config.get("max_history_length", 50),
                 playout_frame=None if lead == inf else FRAME,
                 playout_lead=lead,
+                instrumentation=self._instrumentation,
             )
         )
 

@@ -9,7 +9,7 @@ between can be told apart.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from itertools import groupby
@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, cast
 
 from .._edge import not_none, streaming_responder, streaming_stt, streaming_tts
-from .._request import current_request_id
+from .._request import current_origin, new_request_id
 from ._context import RequestContext
 from ._middleware import CallNext, CallOnce, Middleware
 from ._observer import Observer, watched, watched_once
@@ -36,8 +36,14 @@ async def one_shot(
     config: dict[str, Any],
 ) -> Any:
     """Run a call that has one result."""
+    origin = current_origin()
     context = RequestContext(
-        current_request_id(), request_type, input_data=input_data, config=config, engine=engine
+        origin.request_id or new_request_id(),
+        request_type,
+        input_data=input_data,
+        config=config,
+        engine=engine,
+        session_id=origin.session_id,
     )
     with _Ending(context):
         try:
@@ -55,13 +61,15 @@ async def streamed(
     config: dict[str, Any],
 ) -> AsyncGenerator[Any]:
     """Run a call whose results come as they are made."""
+    origin = current_origin()
     context = RequestContext(
-        current_request_id(),
+        origin.request_id or new_request_id(),
         request_type,
         input_data=input_data,
         config=config,
         engine=engine,
         streaming=True,
+        session_id=origin.session_id,
     )
     with _Ending(context):
         try:
@@ -108,10 +116,12 @@ async def _close(opened: Iterable[AsyncGenerator[Any]]) -> None:
 # -- linking -----------------------------------------------------------------------------
 
 
-def link(layers: Iterable[Middleware], engine: object, request_type: str) -> CallNext:
-    """The layers, innermost first, around the engine's streaming method."""
+def link(layers: Sequence[Middleware], engine: object, request_type: str) -> CallNext | None:
+    """The layers, outermost first, around the engine's streaming method; None for no layers."""
+    if not layers:
+        return None
     call = _recorded(_end(engine, request_type))
-    for watching, run in groupby(layers, _only_watches):
+    for watching, run in groupby(reversed(layers), _only_watches):
         if watching:
             call = _recorded(partial(watched, tuple(cast("Iterable[Observer]", run)), call))
         else:
@@ -119,10 +129,12 @@ def link(layers: Iterable[Middleware], engine: object, request_type: str) -> Cal
     return call
 
 
-def link_once(layers: Iterable[Middleware], engine: object, request_type: str) -> CallOnce:
-    """The layers, innermost first, around the engine's one-shot method."""
+def link_once(layers: Sequence[Middleware], engine: object, request_type: str) -> CallOnce | None:
+    """The layers, outermost first, around the engine's one-shot method; None for no layers."""
+    if not layers:
+        return None
     call = _end_once(engine, request_type)
-    for watching, run in groupby(layers, _only_watches):
+    for watching, run in groupby(reversed(layers), _only_watches):
         if watching:
             call = partial(watched_once, tuple(cast("Iterable[Observer]", run)), call)
         else:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator
 from inspect import iscoroutinefunction
+from time import perf_counter, time
 from types import TracebackType
 from typing import Any, Final, overload
 
 from typing_extensions import Self
 
-from .._edge import engine_name
+from .._edge import engine_name, not_none
 from ..audio import AudioData
+from ..instrumentation import LoadDetails
 from ..protocols import (
     ConversationContext,
     Lifecycle,
@@ -26,7 +28,9 @@ from ..protocols import (
     TTSEngine,
 )
 from ._call import link, link_once, one_shot, streamed
+from ._context import outcome
 from ._middleware import Middleware
+from ._observer import Observer
 
 __all__ = ["Chain"]
 
@@ -162,14 +166,18 @@ class _STT(_Wrapped):
 
     def __init__(self, engine: Any, chain: Chain) -> None:
         super().__init__(engine, chain)
-        self._transcribe = link_once(reversed(chain._middleware), engine, "stt")
+        self._transcribe = link_once(chain._middleware, engine, "stt")
 
     async def transcribe(
         self, audio: AudioData, language: str | None = None
     ) -> TranscriptionResult:
-        result: TranscriptionResult = await one_shot(
-            self._transcribe, "stt", self.name, {"audio": audio}, {"language": language}
-        )
+        result: TranscriptionResult
+        if self._transcribe is None:
+            result = not_none(await self._engine.transcribe(audio, language), self)
+        else:
+            result = await one_shot(
+                self._transcribe, "stt", self.name, {"audio": audio}, {"language": language}
+            )
         return result
 
     async def is_available(self) -> bool:
@@ -185,11 +193,14 @@ class _StreamingSTT(_STT):
 
     def __init__(self, engine: Any, chain: Chain) -> None:
         super().__init__(engine, chain)
-        self._stream = link(reversed(chain._middleware), engine, "stt")
+        self._stream = link(chain._middleware, engine, "stt")
 
     def stream(
         self, audio: AsyncIterable[AudioData], language: str | None = None
     ) -> AsyncGenerator[TranscriptionResult]:
+        if self._stream is None:
+            results: AsyncGenerator[TranscriptionResult] = self._engine.stream(audio, language)
+            return results
         return streamed(self._stream, "stt", self.name, {"audio": audio}, {"language": language})
 
 
@@ -198,12 +209,16 @@ class _TTS(_Wrapped):
 
     def __init__(self, engine: Any, chain: Chain) -> None:
         super().__init__(engine, chain)
-        self._synthesize = link_once(reversed(chain._middleware), engine, "tts")
+        self._synthesize = link_once(chain._middleware, engine, "tts")
 
     async def synthesize(self, text: str, voice_config: dict[str, Any]) -> SynthesisResult:
-        result: SynthesisResult = await one_shot(
-            self._synthesize, "tts", self.name, {"text": text}, {**voice_config}
-        )
+        result: SynthesisResult
+        if self._synthesize is None:
+            result = not_none(await self._engine.synthesize(text, voice_config), self)
+        else:
+            result = await one_shot(
+                self._synthesize, "tts", self.name, {"text": text}, {**voice_config}
+            )
         return result
 
     async def list_voices(self) -> list[dict[str, Any]]:
@@ -220,11 +235,14 @@ class _StreamingTTS(_TTS):
 
     def __init__(self, engine: Any, chain: Chain) -> None:
         super().__init__(engine, chain)
-        self._stream = link(reversed(chain._middleware), engine, "tts")
+        self._stream = link(chain._middleware, engine, "tts")
 
     def stream(
         self, text: str, voice_config: dict[str, Any] | None = None
     ) -> AsyncGenerator[AudioData]:
+        if self._stream is None:
+            results: AsyncGenerator[AudioData] = self._engine.stream(text, voice_config)
+            return results
         return streamed(self._stream, "tts", self.name, {"text": text}, {**(voice_config or {})})
 
 
@@ -233,13 +251,17 @@ class _Responder(_Wrapped):
 
     def __init__(self, engine: Any, chain: Chain) -> None:
         super().__init__(engine, chain)
-        self._generate = link_once(reversed(chain._middleware), engine, "response")
+        self._generate = link_once(chain._middleware, engine, "response")
 
     async def generate_response(
         self, transcription: TranscriptionResult, context: ConversationContext
     ) -> str:
-        given = {"transcription": transcription, "context": context}
-        answer: str = await one_shot(self._generate, "response", self.name, given, {})
+        answer: str
+        if self._generate is None:
+            answer = not_none(await self._engine.generate_response(transcription, context), self)
+        else:
+            given = {"transcription": transcription, "context": context}
+            answer = await one_shot(self._generate, "response", self.name, given, {})
         return answer
 
     def set_response_mode(self, mode: str) -> None:
@@ -254,11 +276,14 @@ class _StreamingResponder(_Responder):
 
     def __init__(self, engine: Any, chain: Chain) -> None:
         super().__init__(engine, chain)
-        self._stream = link(reversed(chain._middleware), engine, "response")
+        self._stream = link(chain._middleware, engine, "response")
 
     def stream_response(
         self, transcription: TranscriptionResult, context: ConversationContext
     ) -> AsyncGenerator[str]:
+        if self._stream is None:
+            results: AsyncGenerator[str] = self._engine.stream_response(transcription, context)
+            return results
         given = {"transcription": transcription, "context": context}
         return streamed(self._stream, "response", self.name, given, {})
 
@@ -267,16 +292,16 @@ class _Managed(_Wrapped):
     __slots__ = ()
 
     async def load(self) -> None:
-        await self._engine.load()
+        await self._loaded_by(self._engine.load)
 
     async def unload(self) -> None:
         await self._engine.unload()
 
     async def warmup(self) -> None:
-        await self._engine.warmup()
+        await self._loaded_by(self._engine.warmup)
 
     async def __aenter__(self) -> Self:
-        await self._engine.__aenter__()
+        await self._loaded_by(self._engine.__aenter__)
         return self
 
     async def __aexit__(
@@ -287,6 +312,34 @@ class _Managed(_Wrapped):
     ) -> bool | None:
         handled: bool | None = await self._engine.__aexit__(exc_type, exc, traceback)
         return handled
+
+    async def _loaded_by(self, load: Callable[[], Awaitable[object]]) -> None:
+        """Load, and tell the observers that want to know of it: those with a ``loaded``."""
+        if getattr(self._engine, "model_loaded", False):
+            await load()
+            return
+        started_at, started = time(), perf_counter()
+        error: BaseException | None = None
+        try:
+            await load()
+        except BaseException as exc:
+            error = exc
+            raise
+        finally:
+            ended = outcome(error)
+            details = LoadDetails(
+                engine=self.name,
+                outcome=ended,
+                started_at=started_at,
+                duration=perf_counter() - started,
+                error_type=type(error).__name__ if ended == "error" else None,
+            )
+            for layer in self._chain:
+                if isinstance(layer, Observer) and (tell := getattr(layer, "loaded", None)):
+                    try:
+                        tell(details)
+                    except Exception as failure:  # noqa: BLE001 - it may fail in any way
+                        layer._failed(failure)
 
 
 class _ManagedSTT(_Managed, _STT):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+from math import inf
 from time import perf_counter, time
 from typing import Any, Literal
 
+from anyio import current_time
+
 from ..errors import EngineError
+from ..instrumentation import Outcome
 
 __all__ = ["RequestContext", "Status", "outcome"]
 
-# "cancelled": the caller withdrew the call, by cancelling it or by closing its stream.
-Status = Literal["processing", "completed", "error", "cancelled"]
+Status = Literal["processing"] | Outcome
 
 
 @dataclass(slots=True, eq=False)
@@ -22,6 +25,14 @@ class RequestContext:
     The chain makes one for each call and sets ``status``, ``error`` and the end of
     ``duration_ms`` itself. A middleware may change ``input_data`` and ``config`` before it
     goes on, and leave notes in ``metadata`` and ``metrics``.
+
+    What layers agree on: ``subject`` is who asks, once somebody has made sure of it;
+    ``deadline`` is when the result is of no use any more, on the event loop's clock
+    (`anyio.current_time`): a layer may bring it forward, and none waits beyond it;
+    ``pseudonym`` turns names of persons and voices into what observers outside may see.
+    In ``metrics``: ``queue_wait`` (s in a waiting room), ``attempts`` (how often the engine
+    was asked), ``cache`` (``hit``, ``joined`` or ``miss``). ``engine`` is changed by who gives
+    the call to another one.
 
     ``input_data`` is what the engine works on: ``audio`` (a clip, or the stream of chunks),
     ``text``, or a responder's ``transcription`` and ``context``. ``config`` is how:
@@ -40,6 +51,10 @@ class RequestContext:
     error: BaseException | None = None
     engine: str = ""  # its name
     streaming: bool = False  # results come as they are made; otherwise there is one
+    session_id: str | None = None  # what it is a part of, from `request_scope`
+    subject: str | None = None
+    deadline: float = inf
+    pseudonym: Callable[[str], str] | None = field(default=None, repr=False)
     engine_time: float = 0.0  # s spent waiting for the engine, so far
     consumer_time: float = 0.0  # s the caller took between results, so far
     _started: float = field(default_factory=perf_counter, repr=False)
@@ -52,6 +67,10 @@ class RequestContext:
     def duration_ms(self) -> float:
         """Milliseconds since the call began; fixed once it has ended."""
         return ((self._ended or perf_counter()) - self._started) * 1e3
+
+    def remaining(self) -> float:
+        """Seconds until the deadline; 0.0 once it has passed, infinity if there is none."""
+        return self.deadline if self.deadline == inf else max(self.deadline - current_time(), 0.0)
 
     def add_metric(self, key: str, value: Any) -> None:
         """Record a measurement."""
@@ -69,7 +88,7 @@ class RequestContext:
             error.request_id = self.request_id
 
 
-def outcome(error: BaseException | None) -> Status:
+def outcome(error: BaseException | None) -> Outcome:
     """How a call ended that ended with ``error``.
 
     A caller that cancels a call, or closes its stream, does so by an exception that is no

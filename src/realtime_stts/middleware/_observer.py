@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from typing_extensions import Self
 
+from .._failures import content_free
 from ..audio import AudioData
 from ..protocols import SynthesisResult, TranscriptionResult
 from ._context import RequestContext
@@ -56,10 +57,14 @@ class Observer(ABC):
     def __call__(self, context: RequestContext, call_next: CallNext, /) -> AsyncGenerator[Any]:
         return watched((self,), call_next, context)
 
-    def _failed(self) -> None:
+    def _failed(self, failure: Exception) -> None:
         self.failures += 1
         with suppress(Exception):  # what failed may be the logging itself
-            _log.exception("the %s middleware failed; the call goes on", self.name)
+            _log.error(
+                "the %s middleware failed; the call goes on",
+                self.name,
+                exc_info=content_free(failure),
+            )
 
 
 async def watched(
@@ -96,16 +101,16 @@ class _Watch:
         for observer in reversed(observers):
             try:
                 self._observations.append((observer, observer.observe(context)))
-            except Exception:  # noqa: BLE001, PERF203 - an observer may fail in any way
-                observer._failed()
+            except Exception as failure:  # noqa: BLE001, PERF203 - it may fail in any way
+                observer._failed(failure)
         self._observations.reverse()
 
     def result(self, result: Any) -> None:
         for observer, observation in self._observations:
             try:
                 observation.result(result)
-            except Exception:  # noqa: BLE001, PERF203 - as above
-                observer._failed()
+            except Exception as failure:  # noqa: BLE001, PERF203 - as above
+                observer._failed(failure)
 
     def __enter__(self) -> Self:
         return self
@@ -119,8 +124,8 @@ class _Watch:
         for observer, observation in self._observations:
             try:
                 observation.end(exc)
-            except Exception:  # noqa: BLE001, PERF203 - as above
-                observer._failed()
+            except Exception as failure:  # noqa: BLE001, PERF203 - as above
+                observer._failed(failure)
 
 
 class Usage:
@@ -141,14 +146,18 @@ class Usage:
         self.language = config.get("language")  # asked for, or else what results say
         self.voice = config.get("voice_id")
         if context.request_type == "tts":
-            self.result(given["text"])
+            self.count(given["text"])
         elif context.request_type == "stt":
             if context.streaming:
                 given["audio"] = _Heard(given["audio"], self)
             else:
-                self.result(given["audio"])
+                self.count(given["audio"])
 
-    def result(self, value: Any, /) -> None:
+    def result(self, result: Any, /) -> None:
+        """Count a result."""
+        self.count(result)
+
+    def count(self, value: Any) -> None:
         """Count an input or a result. A partial transcription may be revised: it counts not."""
         if isinstance(value, AudioData):
             self.audio_format = value.format
@@ -160,10 +169,10 @@ class Usage:
                 self.text += value[:_MAX_TEXT]
         elif isinstance(value, TranscriptionResult):
             if not value.partial:
-                self.result(value.text)
+                self.count(value.text)
                 self.language = self.language or value.language
         elif isinstance(value, SynthesisResult):
-            self.result(value.audio_data)
+            self.count(value.audio_data)
             self.voice = self.voice or value.voice_id
 
 
@@ -181,5 +190,5 @@ class _Heard:
 
     async def __anext__(self) -> AudioData:
         chunk = await anext(self._chunks)
-        self._usage.result(chunk)
+        self._usage.count(chunk)
         return chunk

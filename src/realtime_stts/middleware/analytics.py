@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from threading import Lock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ._context import RequestContext, outcome
 from ._observer import Observation, Observer, Usage
+from .instrumentation import Measured
+
+if TYPE_CHECKING:
+    from ..analytics import AnalyticsStore
 
 __all__ = ["AnalyticsMiddleware", "AnalyticsStatistics"]
 
@@ -48,16 +52,32 @@ class AnalyticsMiddleware(Observer):
     Whatever clients send, it takes bounded memory: each dictionary has a number of keys,
     and a key 64 characters, the unprintable ones escaped. Nothing of what was said is kept.
 
+    With a ``store`` each call is told to it as well: its answers are about more than counts,
+    and may outlast the process. Who opens and closes the store is who made it.
+
     One instance may serve any number of event loops and threads: a lock guards the numbers.
 
     Args:
         name: What logs call it.
-        max_keys: Voices, formats, languages and so on that are counted by name.
+        max_keys: Voices, formats, languages and so on that are counted by name; at least 1.
         hours: How many hours back calls are counted by the hour; a week.
+        store: What keeps the calls.
     """
 
-    def __init__(self, name: str = "analytics", max_keys: int = 100, hours: int = 7 * 24) -> None:
+    def __init__(
+        self,
+        name: str = "analytics",
+        max_keys: int = 100,
+        hours: int = 7 * 24,
+        *,
+        store: AnalyticsStore | None = None,
+    ) -> None:
+        if max_keys < 1:
+            raise ValueError(f"max_keys must be at least 1, not {max_keys}")
+        if hours < 1:
+            raise ValueError(f"hours must be at least 1, not {hours}")
         super().__init__(name)
+        self.store = store
         self._lock = Lock()
         self._requests = self._errors = self._cancelled = self._characters = 0
         self._audio_seconds = 0.0
@@ -71,7 +91,9 @@ class AnalyticsMiddleware(Observer):
         self._max_hours = hours
 
     def observe(self, context: RequestContext) -> Observation:
-        return _Counted(context, self)
+        if self.store is None:
+            return _Counted(context, self)
+        return _Stored(context, self, self.store)
 
     def statistics(self) -> AnalyticsStatistics:
         """What was counted until now."""
@@ -112,6 +134,9 @@ class AnalyticsMiddleware(Observer):
 
     def _add(self, context: RequestContext, usage: Usage, error: BaseException | None) -> None:
         ended = outcome(error)
+        voice = usage.voice
+        if context.pseudonym is not None and voice and isinstance(voice, str):
+            voice = context.pseudonym(voice)
         hour = int(context.start_time // 3600)
         with self._lock:
             self._requests += 1
@@ -124,7 +149,7 @@ class AnalyticsMiddleware(Observer):
                 self._cancelled += 1
             self._audio_seconds += usage.audio_seconds
             self._characters += usage.characters
-            self._voices.add(usage.voice)
+            self._voices.add(voice)
             self._formats.add(usage.audio_format)
             self._languages.add(usage.language)
             self._hours[hour] = self._hours.get(hour, 0) + 1
@@ -175,3 +200,19 @@ class _Counted(Usage):
 
     def end(self, error: BaseException | None) -> None:
         self._analytics._add(self._context, self, error)
+
+
+class _Stored(Measured):
+    """Counts one call and tells the store of it."""
+
+    __slots__ = ("_analytics",)
+
+    def __init__(
+        self, context: RequestContext, analytics: AnalyticsMiddleware, store: AnalyticsStore
+    ) -> None:
+        super().__init__(context, store)
+        self._analytics = analytics
+
+    def end(self, error: BaseException | None) -> None:
+        self._analytics._add(self._context, self, error)
+        super().end(error)

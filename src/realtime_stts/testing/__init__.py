@@ -5,11 +5,13 @@
 * `Caller`: somebody who calls a session, waits, interrupts and hangs up; the `Call` it was,
   and `assert_within`.
 * ``Scripted…``: engines that say what the test tells them to, when, and fail on demand.
+* ``Faulty…``: engines that fail or hang at any result, for tests of what is around them.
 * `speak_tones`, `tone_text` and `ToneSTTEngine`: a language that fakes truly speak and
   understand, so that what was heard can be compared with what was said.
 * `Cassette`: calls of real engines, recorded once and replayed with their timing.
 * ``…Suite``: what the Protocols promise, as test classes. An engine is proved by a
-  subclass whose ``engine`` method returns it. `connected_pair`: a WebSocket in memory.
+  subclass whose ``engine`` method returns it, a middleware by that of
+  `MiddlewareSuite`. `connected_pair`: a WebSocket in memory.
 * `speech`, `chunked` and `no_leaks`: sound, its delivery, and nothing left running.
 
 Only the suites and the plugin need pytest: ``pip install "realtime-stts[testing]"``.
@@ -17,6 +19,7 @@ Only the suites and the plugin need pytest: ``pip install "realtime-stts[testing
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +29,14 @@ from ._call import Call, CallTurn, assert_within
 from ._caller import Caller
 from ._cassette import Cassette, RecordingMiddleware
 from ._cassette_replay import CassetteMismatch
+from ._faults import (
+    Fault,
+    FaultyCall,
+    FaultyResponseGenerator,
+    FaultySTTEngine,
+    FaultyTTSEngine,
+    Hang,
+)
 from ._leaks import no_leaks
 from ._pauses import ScriptedPauseDetector
 from ._responder import ResponseCall, ScriptedResponseGenerator
@@ -45,6 +56,7 @@ from ._websocket import (
 
 if TYPE_CHECKING:
     from .suites import (
+        MiddlewareSuite,
         PauseDetectorSuite,
         ResponseGeneratorSuite,
         SpeechToTextSuite,
@@ -61,8 +73,15 @@ __all__ = [
     "Cassette",
     "CassetteMismatch",
     "Failure",
+    "Fault",
+    "FaultyCall",
+    "FaultyResponseGenerator",
+    "FaultySTTEngine",
+    "FaultyTTSEngine",
+    "Hang",
     "MemoryWebSocketAdapter",
     "MemoryWebSocketClient",
+    "MiddlewareSuite",
     "PauseDetectorSuite",
     "RecordingMiddleware",
     "ResponseCall",
@@ -101,5 +120,7 @@ def __getattr__(name: str) -> Any:
         import pytest
     except ImportError as exc:
         raise MissingExtraError(name, "testing") from exc
-    pytest.register_assert_rewrite(f"{__name__}.suites")
-    return getattr(import_module(f"{__name__}.suites"), name)
+    suites = f"{__name__}.suites"
+    if suites not in sys.modules:  # whoever imported it from there has it as it is
+        pytest.register_assert_rewrite(suites)
+    return getattr(import_module(suites), name)

@@ -1,4 +1,4 @@
-"""What the Protocols promise, as test classes: a subclass proves an engine.
+"""What the Protocols promise, as test classes: a subclass proves an engine or a middleware.
 
     class TestMyEngine(StreamingTextToSpeechSuite):
         def engine(self):
@@ -11,6 +11,7 @@ Each test makes an engine of its own and unloads it. The suites run on whatever
 
 from __future__ import annotations
 
+from ._middleware import MiddlewareSuite
 from ._pause_detector import PauseDetectorSuite
 from ._responder import ResponseGeneratorSuite
 from ._speech_to_text import SpeechToTextSuite, StreamingSpeechToTextSuite
@@ -18,6 +19,7 @@ from ._text_to_speech import StreamingTextToSpeechSuite, TextToSpeechSuite
 from ._websocket import WebSocketAdapterSuite
 
 __all__ = [
+    "MiddlewareSuite",
     "PauseDetectorSuite",
     "ResponseGeneratorSuite",
     "SpeechToTextSuite",
