@@ -71,16 +71,21 @@ class _Quiet:
             )
 
     def _line(self, level: int, message: str, *arguments: object) -> None:
-        context = self._context
-        self._log.logger.log(
-            level,
-            f"[%s] %s %s: {message}",  # noqa: G004  # ours, with its own places
-            context.request_id,
-            context.request_type,
-            context.engine,
-            *arguments,
-            extra={"request_id": context.request_id},
-        )
+        logger, context = self._log.logger, self._context
+        if logger.isEnabledFor(level):
+            # As `Logger.log` does, without its search of the stack for a place that is
+            # always this one: half of what a line costs.
+            record = logger.makeRecord(
+                logger.name,
+                level,
+                __file__,
+                0,
+                f"[%s] %s %s: {message}",
+                (context.request_id, context.request_type, context.engine, *arguments),
+                None,
+                extra={"request_id": context.request_id},
+            )
+            logger.handle(record)
 
 
 class _Told(_Quiet):
