@@ -102,14 +102,14 @@ class TestChain:
     def test_all_of_it_in_order(self, shop: Shop, tmp_path: Path) -> None:
         all_on = settings(middleware=EVERYTHING)
         watching = ("redaction", "timing", "instrumentation", "logging", "analytics", "audit")
-        guarded = (*watching, "authentication", "rate-limit")
-        inner = ("timeout", "concurrency-limit", "retry", "circuit_breaker")
+        guarded = (*watching, "authentication", "rate_limit")
+        inner = ("timeout", "concurrency_limit", "retry", "circuit_breaker")
         assembly = Assembly(all_on, instrumentation=[lambda details: None])
         assert assembly.chain("stt").names == (
-            *guarded, "cache", "load-shed", "hallucination_guard", "fallback", *inner,
+            *guarded, "cache", "load_shed", "hallucination_guard", "fallback", *inner,
         )  # fmt: skip
         assert assembly.chain("tts").names == (
-            *guarded, "text_normalizer", "cache", "load-shed", "silence_trim", "loudness_match",
+            *guarded, "text_normalizer", "cache", "load_shed", "silence_trim", "loudness_match",
             "fallback", *inner, "speech_guard",
         )  # fmt: skip
         assert assembly.chain("response").names == (*guarded, *inner)
@@ -125,7 +125,7 @@ class TestChain:
         shared = {name for name in stt.keys() & tts.keys() if stt[name] is tts[name]}
         assert shared == {
             "redaction", "timing", "logging", "analytics", "audit", "authentication",
-            "rate-limit", "cache", "load-shed",
+            "rate_limit", "cache", "load_shed",
         }  # fmt: skip
         assert assembly.chain("stt") is assembly.chain("stt")
 

@@ -103,7 +103,7 @@ async def test_so_many_run_and_as_many_wait() -> None:
     assert (len(mouth.spoken), mouth.most) == (4, 2)
     assert numbers(limit) == (0, 0, 4, 1)
     assert str(refused[0]) == (
-        "concurrency-limit: 2 calls run and 2 wait: no more room; try again in 1.5 s"
+        "concurrency_limit: 2 calls run and 2 wait: no more room; try again in 1.5 s"
     )
     assert limit.statistics().longest_wait == pytest.approx(1.0)
     assert limit.statistics().average_held == pytest.approx(1.0)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import numpy as np
+from anyio import to_thread
 from anyio.lowlevel import checkpoint
 from numpy.typing import NDArray
 
@@ -17,7 +18,7 @@ from ..protocols import SynthesisResult
 from ._context import RequestContext
 from ._middleware import CallNext
 
-__all__ = ["AudioProcess", "Samples", "processed", "slices"]
+__all__ = ["AudioProcess", "Samples", "decoded", "processed", "slices"]
 
 Samples = NDArray[np.float32]  # shape (frames, channels), full scale at 1.0
 
@@ -36,6 +37,17 @@ class AudioProcess(Protocol):
     def flush(self) -> Samples:
         """The sound has ended: return what was held back."""
         ...
+
+
+async def decoded(audio: AudioData) -> AudioData:
+    """The same as PCM. What is encoded is decoded in a thread: a long clip takes its time.
+
+    Raises:
+        AudioFormatError: It cannot be decoded.
+    """
+    if audio.format.startswith("pcm"):
+        return audio
+    return await to_thread.run_sync(audio.decoded, abandon_on_cancel=True)
 
 
 def slices(audio: AudioData) -> Iterator[Samples]:
@@ -69,7 +81,7 @@ async def processed(
             if isinstance(result, SynthesisResult):
                 yield replace(result, audio_data=await _whole(result.audio_data, begin))
                 continue
-            chunk = result.decoded()
+            chunk = await decoded(result)
             if stream is None:
                 stream = _Stream(chunk, begin(chunk))
             elif not stream.goes_on_with(chunk):
@@ -85,7 +97,7 @@ async def processed(
 
 
 async def _whole(audio: AudioData, begin: Callable[[AudioData], AudioProcess]) -> AudioData:
-    audio = audio.decoded()
+    audio = await decoded(audio)
     process = begin(audio)
     pieces: list[Samples] = []
     for piece in slices(audio):

@@ -60,7 +60,7 @@ class ConcurrencyLimitMiddleware:
         waiting: int | None = None,
         max_wait: float | None = None,
         key: Callable[[RequestContext], Hashable] | None = None,
-        name: str = "concurrency-limit",
+        name: str = "concurrency_limit",
     ) -> None:
         if slots < 1:
             raise ValueError(f"slots is 1 or more, or no call could ever run; not {slots!r}")

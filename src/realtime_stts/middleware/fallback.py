@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from types import TracebackType
 from typing import Any, Final
 
-from anyio import Event, create_task_group, current_time, move_on_after, sleep
+from anyio import Event, create_task_group, current_time, move_on_after, sleep, to_thread
 from anyio.abc import TaskGroup
 from typing_extensions import Self
 
@@ -330,7 +331,11 @@ async def _converted(
     async with aclosing(results):
         if not streaming:
             async for result in results:
-                yield replace(result, audio_data=result.audio_data.resampled(sample_rate))
+                audio = result.audio_data
+                if audio.sample_rate != sample_rate:  # a long clip takes its time
+                    convert = partial(audio.resampled, sample_rate)
+                    audio = await to_thread.run_sync(convert, abandon_on_cancel=True)
+                yield replace(result, audio_data=audio)
             return
         resampler = StreamResampler(sample_rate)
         converting = False

@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 
 from ..audio import AudioData
 from ..protocols import TranscriptionResult
-from ._audio_results import slices
+from ._audio_results import decoded, slices
 from ._context import RequestContext
 from ._hallucination import (
     KNOWN_PHRASES,
@@ -126,7 +126,7 @@ class HallucinationGuardMiddleware:
     async def _once(
         self, context: RequestContext, call_next: CallNext
     ) -> AsyncGenerator[TranscriptionResult]:
-        audio: AudioData = context.input_data["audio"].decoded()
+        audio: AudioData = await decoded(context.input_data["audio"])
         context.input_data["audio"] = audio  # the engine need not decode it again
         limits = self._limits
         ear = _Ear(limits)
@@ -225,6 +225,6 @@ class _Heard:
         return self
 
     async def __anext__(self) -> AudioData:
-        chunk = (await anext(self._chunks)).decoded()
+        chunk = await decoded(await anext(self._chunks))
         await self._ear.hear(chunk)
         return chunk

@@ -73,7 +73,7 @@ class LoadShedMiddleware:
         idle: float = 60.0,  # as long as somebody may think about what to say next
         max_sessions: int = 10_000,  # about 2 MB
         clock: Callable[[], float] = current_time,
-        name: str = "load-shed",
+        name: str = "load_shed",
     ) -> None:
         for what, value in (
             ("max_rtf", max_rtf),

@@ -64,7 +64,7 @@ class RateLimitMiddleware:
         cost: Callable[[RequestContext], float] | None = None,
         max_keys: int = 10_000,  # about 2 MB
         clock: Callable[[], float] = current_time,
-        name: str = "rate-limit",
+        name: str = "rate_limit",
     ) -> None:
         for what, value in (("rate", rate), ("burst", burst)):
             if not (isfinite(value) and value > 0.0):

@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 from ..audio import AudioData
 from ..errors import AudioFormatError, ImplausibleSpeechError
 from ..protocols import SynthesisResult
-from ._audio_results import slices
+from ._audio_results import decoded, slices
 from ._context import RequestContext
 from ._middleware import CallNext
 from ._plausible import Bounds, SpeechCheck, fewest_letters
@@ -150,7 +150,7 @@ class _Take:
         return held
 
     async def _hear(self, audio: AudioData) -> None:
-        audio = audio.decoded()
+        audio = await decoded(audio)
         if self._check is None:
             context = self._context
             self._check = SpeechCheck(
