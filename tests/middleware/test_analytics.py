@@ -303,6 +303,11 @@ async def test_voices_are_called_what_others_may_see() -> None:
     assert analytics.statistics().voices == {"<5>": 1, "int": 1}
     assert {each.name for each in await store.voices()} == {"<5>", "<3>"}
 
+    named = AnalyticsMiddleware(store=(own := InMemoryAnalyticsStore()), pseudonymous=False)
+    await Chain(hidden, named).wrap(Mouth()).synthesize("hello", {})
+    assert named.statistics().voices == {"alice": 1}
+    assert {each.name for each in await own.voices()} == {"alice"}
+
 
 @pytest.mark.anyio
 async def test_a_call_without_a_voice_has_none() -> None:

@@ -125,7 +125,10 @@ class TestNamesOfThePast:
         ({"stt_engine": {"model_size": "tiny"}}, "stt_engine.model_size"),
         ({"tts_engine": {"device": "cuda"}}, "tts_engine.device"),
         ({"middleware": {"logging": {"log_text": True}}}, "middleware.logging.log_text"),
-        ({"analytics": {"path": "a.db"}}, "middleware.redaction.pseudonym_key"),
+        (
+            {"analytics": {"path": "a.db", "pseudonymous": True}},
+            "middleware.redaction.pseudonym_key",
+        ),
         ({"debug": {"save_intermediate_audio": True}}, "debug.save_intermediate_audio"),
     ],
 )

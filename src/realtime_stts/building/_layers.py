@@ -135,7 +135,8 @@ class Layers:
         if name == "instrumentation":
             made: Middleware = cls(*self._instrumentation)
         elif name == "analytics":
-            made = cls(store=self.store)
+            pseudonymous = self._settings.analytics.pseudonymous
+            made = cls(store=self.store, pseudonymous=pseudonymous)
         else:
             arguments, options = self._arguments(name, kind)
             made = cls(*arguments, **options)

@@ -62,6 +62,9 @@ class AnalyticsMiddleware(Observer):
         max_keys: Voices, formats, languages and so on that are counted by name; at least 1.
         hours: How many hours back calls are counted by the hour; a week.
         store: What keeps the calls.
+        pseudonymous: Whether voices, and who asked, are known by the pseudonyms of a
+            `RedactionMiddleware` where there is one. False keeps their names here, though
+            logs, metrics and traces see none.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class AnalyticsMiddleware(Observer):
         hours: int = 7 * 24,
         *,
         store: AnalyticsStore | None = None,
+        pseudonymous: bool = True,
     ) -> None:
         if max_keys < 1:
             raise ValueError(f"max_keys must be at least 1, not {max_keys}")
@@ -78,6 +82,7 @@ class AnalyticsMiddleware(Observer):
             raise ValueError(f"hours must be at least 1, not {hours}")
         super().__init__(name)
         self.store = store
+        self.pseudonymous = pseudonymous
         self._lock = Lock()
         self._requests = self._errors = self._cancelled = self._characters = 0
         self._audio_seconds = 0.0
@@ -135,8 +140,9 @@ class AnalyticsMiddleware(Observer):
     def _add(self, context: RequestContext, usage: Usage, error: BaseException | None) -> None:
         ended = outcome(error)
         voice = usage.voice
-        if context.pseudonym is not None and voice and isinstance(voice, str):
-            voice = context.pseudonym(voice)
+        pseudonym = context.pseudonym if self.pseudonymous else None
+        if pseudonym is not None and voice and isinstance(voice, str):
+            voice = pseudonym(voice)
         hour = int(context.start_time // 3600)
         with self._lock:
             self._requests += 1
@@ -210,7 +216,7 @@ class _Stored(Measured):
     def __init__(
         self, context: RequestContext, analytics: AnalyticsMiddleware, store: AnalyticsStore
     ) -> None:
-        super().__init__(context, store)
+        super().__init__(context, store, pseudonymous=analytics.pseudonymous)
         self._analytics = analytics
 
     def end(self, error: BaseException | None) -> None:

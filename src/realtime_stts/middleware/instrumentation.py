@@ -50,10 +50,17 @@ class InstrumentationMiddleware(Observer):
 class Measured(Usage):
     """Measures one call, and tells of it at its end."""
 
-    __slots__ = ("_context", "_first", "_n_results", "_tell")
+    __slots__ = ("_context", "_first", "_n_results", "_pseudonymous", "_tell")
 
-    def __init__(self, context: RequestContext, tell: Callable[[CallDetails], None]) -> None:
+    def __init__(
+        self,
+        context: RequestContext,
+        tell: Callable[[CallDetails], None],
+        *,
+        pseudonymous: bool = True,
+    ) -> None:
         super().__init__(context)
+        self._pseudonymous = pseudonymous  # where there are pseudonyms
         self._context = context
         self._tell = tell
         self._first: float | None = None  # ms
@@ -97,9 +104,8 @@ class Measured(Usage):
 
     def _shown(self, person: object) -> str | None:
         name = _name(person)
-        if name is not None and self._context.pseudonym is not None:
-            return self._context.pseudonym(name)
-        return name
+        pseudonym = self._context.pseudonym if self._pseudonymous else None
+        return name if name is None or pseudonym is None else pseudonym(name)
 
 
 def _name(given: object) -> str | None:

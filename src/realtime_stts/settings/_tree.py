@@ -264,6 +264,7 @@ class AnalyticsSettings(Section):
     retention_days: int | None = option(
         30, "Age at which events are deleted from the file; none keeps them.", unit="d", ge=1
     )
+    pseudonymous: bool = option(False, "Know voices by the pseudonyms of redaction alone.")
 
 
 class UISettings(Section):

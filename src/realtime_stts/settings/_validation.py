@@ -172,8 +172,9 @@ def _oddities(settings: Settings) -> Iterator[tuple[str, str]]:
                 yield f"tts_engine.{name}", "is chatterbox's: set tts_engine.engine to chatterbox"
     if settings.middleware.logging.enabled and settings.middleware.logging.log_text:
         yield "middleware.logging.log_text", "what people say is written to the log"
-    redaction = settings.middleware.redaction
-    if redaction.enabled and redaction.pseudonym_key is None and settings.analytics.path:
+    redaction, analytics = settings.middleware.redaction, settings.analytics
+    forgotten = redaction.enabled and redaction.pseudonym_key is None
+    if forgotten and analytics.path and analytics.pseudonymous:
         key = "middleware.redaction.pseudonym_key"
         yield key, "is unset: analytics know a voice by another pseudonym after each start"
     authentication = settings.middleware.authentication
