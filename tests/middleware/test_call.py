@@ -30,6 +30,8 @@ from realtime_stts.protocols import (
     TranscriptionResult,
 )
 
+from .tools import Keeper
+
 pytestmark = pytest.mark.anyio
 
 CLIP = AudioData.silence(0.1, 16_000)
@@ -148,22 +150,6 @@ class Naive:
                 yield replace(result, text=f"{self.name}({result.text})")
         finally:
             self._log.append(f"{self.name} out")
-
-
-class Keeper:
-    """Keeps the contexts it sees."""
-
-    def __init__(self) -> None:
-        self.contexts: list[RequestContext] = []
-
-    async def __call__(self, context: RequestContext, call_next: CallNext) -> AsyncGenerator[Any]:
-        self.contexts.append(context)
-        async for result in call_next(context):
-            yield result
-
-    @property
-    def last(self) -> RequestContext:
-        return self.contexts[-1]
 
 
 # -- what comes through ------------------------------------------------------------------

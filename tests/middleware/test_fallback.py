@@ -29,7 +29,7 @@ from realtime_stts.protocols import (
 from realtime_stts.testing import FaultyResponseGenerator, FaultySTTEngine, FaultyTTSEngine
 from realtime_stts.testing.suites import MiddlewareSuite
 
-from .given import Given
+from .tools import Given, Keeper, results
 
 pytestmark = pytest.mark.anyio
 
@@ -139,29 +139,12 @@ class Brain:
     def clear_history(self) -> None: ...
 
 
-class Keeper:
-    """Keeps the contexts it sees."""
-
-    def __init__(self) -> None:
-        self.contexts: list[RequestContext] = []
-
-    async def __call__(self, context: RequestContext, call_next: CallNext) -> AsyncGenerator[Any]:
-        self.contexts.append(context)
-        async for result in call_next(context):
-            yield result
-
-
 def speech(chunks: int) -> Given:
     return Given(*[AudioData.silence(0.1, 16_000)] * chunks, pauses=[0.1] * chunks)
 
 
 async def served_by(tts: Any, text: str = "hi") -> str:
     return str((await tts.synthesize(text, {})).voice_id)
-
-
-async def results(stream: AsyncGenerator[Any]) -> list[Any]:
-    async with aclosing(stream):
-        return [result async for result in stream]
 
 
 # -- who serves --------------------------------------------------------------------------

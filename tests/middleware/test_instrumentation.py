@@ -26,7 +26,7 @@ from realtime_stts.testing import (
     speech,
 )
 
-from .given import Given
+from .tools import Given
 
 pytestmark = pytest.mark.anyio
 

@@ -42,6 +42,8 @@ from realtime_stts.protocols import (
 )
 from realtime_stts.testing.suites import MiddlewareSuite
 
+from .tools import Keeper, results
+
 pytestmark = pytest.mark.anyio
 
 CLIP = AudioData.silence(0.1, 16_000)
@@ -150,20 +152,6 @@ class Brain:
     def clear_history(self) -> None: ...
 
 
-class Keeper:
-    def __init__(self) -> None:
-        self.contexts: list[RequestContext] = []
-
-    async def __call__(self, context: RequestContext, call_next: CallNext) -> AsyncGenerator[Any]:
-        self.contexts.append(context)
-        async for result in call_next(context):
-            yield result
-
-    @property
-    def attempts(self) -> list[Any]:
-        return [context.metrics.get("attempts") for context in self.contexts]
-
-
 async def speech(chunks: int, pause: float = 0.1) -> AsyncGenerator[AudioData]:
     for number in range(chunks):
         await anyio.sleep(pause)
@@ -174,11 +162,6 @@ async def heard(stt: Any, chunks: int, pause: float = 0.1) -> list[str]:
     """What is written of some speech, which nobody else closes."""
     async with aclosing(speech(chunks, pause)) as audio:
         return [result.text for result in await results(stt.stream(audio))]
-
-
-async def results(stream: AsyncGenerator[Any]) -> list[Any]:
-    async with aclosing(stream):
-        return [result async for result in stream]
 
 
 # -- when it helps -----------------------------------------------------------------------

@@ -17,7 +17,7 @@ from realtime_stts.middleware import CallNext, Chain, Middleware, RequestContext
 from realtime_stts.protocols import SynthesisResult, TranscriptionResult
 from realtime_stts.testing.suites import MiddlewareSuite
 
-from .given import Given
+from .tools import Given
 
 pytestmark = pytest.mark.anyio
 

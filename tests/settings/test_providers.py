@@ -22,7 +22,6 @@ from realtime_stts.settings import (
     create_test_config,
     validate,
 )
-from realtime_stts.settings._providers import _Sections
 
 TREE = {
     "stt_engine": {"model_size": "tiny"},
@@ -65,11 +64,6 @@ def test_all_are_providers(path: Path) -> None:
         SettingsProvider(Settings()),
     ):
         assert isinstance(provider, ConfigurationProvider)
-
-
-def test_what_they_share_needs_a_tree() -> None:
-    with pytest.raises(NotImplementedError):
-        _Sections().get_all_config()
 
 
 class TestDict:

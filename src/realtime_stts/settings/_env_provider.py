@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import SettingsError
+from ._getters import Getters
 
 __all__ = ["EnvConfigurationProvider", "load_env_file"]
 
@@ -55,7 +56,7 @@ _KEYS: Final[Mapping[str, Mapping[str, tuple[type, Any]]]] = {
 }
 
 
-class EnvConfigurationProvider:
+class EnvConfigurationProvider(Getters):
     """Configuration from the environment, read anew at each access.
 
     The variable of ``stt_engine.model_size`` is the prefix and the path with the separator
@@ -77,21 +78,6 @@ class EnvConfigurationProvider:
         self._separator = separator
         self._case_sensitive = case_sensitive
         self._environ = os.environ if environ is None else environ
-
-    def get_stt_config(self) -> dict[str, Any]:
-        return self._section("stt_engine")
-
-    def get_tts_config(self) -> dict[str, Any]:
-        return self._section("tts_engine")
-
-    def get_conversation_config(self) -> dict[str, Any]:
-        return self._section("conversation")
-
-    def get_pause_detection_config(self) -> dict[str, Any]:
-        return self._section("pause_detection")
-
-    def get_audio_config(self) -> dict[str, Any]:
-        return self._section("audio")
 
     def get_all_config(self) -> dict[str, Any]:
         """All sections by their names."""

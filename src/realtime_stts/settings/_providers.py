@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from abc import abstractmethod
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 from ..errors import SettingsError
 from . import _yaml
+from ._getters import Getters
 from ._plain import plain
 from ._section import options
 from ._store import SettingsStore
@@ -28,26 +30,11 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 
-class _Sections:
+class _Sections(Getters):
     """The contract's getters, over a tree."""
 
-    def _tree(self) -> Mapping[str, Any]:
-        raise NotImplementedError
-
-    def get_stt_config(self) -> dict[str, Any]:
-        return self._section("stt_engine")
-
-    def get_tts_config(self) -> dict[str, Any]:
-        return self._section("tts_engine")
-
-    def get_conversation_config(self) -> dict[str, Any]:
-        return self._section("conversation")
-
-    def get_pause_detection_config(self) -> dict[str, Any]:
-        return self._section("pause_detection")
-
-    def get_audio_config(self) -> dict[str, Any]:
-        return self._section("audio")
+    @abstractmethod
+    def _tree(self) -> Mapping[str, Any]: ...
 
     def get_all_config(self) -> dict[str, Any]:
         """The whole tree."""
