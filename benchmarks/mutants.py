@@ -32,15 +32,18 @@ _LISTED = _HERE / "mutants.txt"
 _MODULES = (
     "_agreement",
     "_endpoint",
+    "_sentences",
     "conversation/_end_of_turn",
     "conversation/_history",
     "conversation/_ledger",
     "conversation/_overlap",
     "conversation/_playout",
-    "conversation/_sentences",
     "conversation/_speakable",
     "conversation/_timing",
     "conversation/_turns",
+    "middleware/_breaker",
+    "middleware/_token_bucket",
+    "middleware/_waiting_room",
 )
 
 # A mutant may loop for ever: it is stopped after three times what its tests take, and 9 s.

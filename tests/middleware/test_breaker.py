@@ -125,6 +125,11 @@ def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> Non
         Policy(**wrong)  # type: ignore[arg-type]
 
 
+def test_the_smallest_that_makes_sense_is_taken() -> None:
+    policy = Policy(failures=1, window=0.1, open_for=0.1, probes=1)
+    assert record(Closed(), Permit(0), FAILURE, 5.0, policy) == Open(1, 5.1)
+
+
 # -- and the model -----------------------------------------------------------------------
 
 

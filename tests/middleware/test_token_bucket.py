@@ -59,6 +59,13 @@ def test_full_buckets_are_forgotten() -> None:
     assert len(buckets) <= 9
 
 
+def test_a_bucket_is_forgotten_in_the_moment_in_which_it_is_full() -> None:
+    buckets = TokenBuckets(rate=1.0, burst=1.0, max_keys=9)
+    buckets.take("a", 1.0, 0.0)
+    buckets.take("b", 1.0, 1.0)
+    assert len(buckets) == 1
+
+
 def test_keys_beyond_the_most_share_one_bucket() -> None:
     buckets = TokenBuckets(rate=1.0, burst=2.0, max_keys=2)
     for key in "ab":

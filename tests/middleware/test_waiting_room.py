@@ -117,7 +117,12 @@ def test_who_gives_up_what_they_were_just_handed_hands_it_on() -> None:
     assert (first.state, second.state) == (LEFT, ADMITTED)
     assert (room.running, room.waiting, room.admitted) == (1, 0, 2)
     room.give_up(second, 0.0)
-    assert room.running == 0
+    assert (room.running, room.admitted) == (0, 1)  # the one before them was
+    others = full(slots=3)
+    handed = waits(others, "a")
+    others.leave(0.0, 1.0)
+    others.give_up(handed, 0.0)
+    assert (others.running, others.admitted) == (2, 3)
 
 
 def test_who_was_refused_has_nothing_to_give_up() -> None:
@@ -151,6 +156,7 @@ def test_how_long_slots_are_held_follows_the_last_calls() -> None:
 
 def test_the_longest_wait_is_of_those_who_were_admitted() -> None:
     room = full()
+    assert room.longest_wait == 0.0
     waits(room, "a", now=1.0)
     given_up = waits(room, "b", now=0.0)
     room.leave(4.0, 1.0)
