@@ -109,10 +109,10 @@ class EnvConfigurationProvider(Getters):
         name = f"{self._prefix}{path.replace('.', self._separator)}"
         return name if self._case_sensitive else name.upper()
 
-    def _section(self, section: str) -> dict[str, Any]:
+    def _section(self, name: str) -> dict[str, Any]:
         return {
-            key: self.get_value(f"{section}.{key}", default, kind)
-            for key, (kind, default) in _KEYS[section].items()
+            key: self.get_value(f"{name}.{key}", default, kind)
+            for key, (kind, default) in _KEYS[name].items()
         }
 
 
