@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typing_extensions import Self
 
-from realtime_stts import request_scope
+from realtime_stts import middleware, request_scope
 from realtime_stts.audio import AudioData
 from realtime_stts.errors import EngineError
 from realtime_stts.middleware import CallNext, Chain, ContextMiddleware, RequestContext
@@ -364,6 +364,13 @@ async def test_every_call_goes_down_the_chain() -> None:
     async with aclosing(responder.stream_response(HELLO, turn)) as pieces:
         assert [each async for each in pieces] == ["hello"]
     assert seen == [(kind, way) for kind in ("stt", "tts", "response") for way in (False, True)]
+
+
+def test_the_package_lists_its_names_before_it_imports_them() -> None:
+    assert {*middleware.__all__} <= {*dir(middleware)}
+    assert middleware._MODULES.keys() == {*middleware.__all__}
+    with pytest.raises(AttributeError, match="NoMiddleware"):
+        middleware.NoMiddleware  # noqa: B018
 
 
 @pytest.mark.anyio

@@ -130,6 +130,15 @@ async def test_nothing_is_logged_where_the_level_is_off(caplog: pytest.LogCaptur
     assert caplog.messages == []
 
 
+async def test_a_logger_that_is_off_altogether_is_told_nothing() -> None:
+    told: list[logging.LogRecord] = []
+    logger = logging.Logger("off", logging.CRITICAL + 1)
+    logger.addFilter(lambda record: bool(told.append(record)))
+    with pytest.raises(ValueError, match="cannot say"):
+        await Chain(LoggingMiddleware(logger=logger)).wrap(Mouth(fails=True)).synthesize("hi", {})
+    assert told == []
+
+
 async def test_text_is_never_logged_unless_asked_for(lines: pytest.LogCaptureFixture) -> None:
     await wrapped().synthesize(SECRET, {})
     failing = Chain(LoggingMiddleware()).wrap(Mouth(fails=True))
