@@ -475,6 +475,47 @@ anyio.run(main)
 """
 
 
+FORGETS_TO_CLOSE = """
+import sys
+from realtime_stts.analytics import SQLiteAnalyticsStore
+from realtime_stts.instrumentation import CallDetails
+
+store = SQLiteAnalyticsStore(sys.argv[1], retention_days=None)
+for n in range(1200):
+    store(CallDetails(request_type="stt", engine="ears", streaming=False, outcome="completed",
+                      started_at=float(n), duration=0.5, request_id=""))
+"""
+
+
+def test_a_process_that_ends_without_closing_loses_nothing(path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FORGETS_TO_CLOSE, str(path)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.stdout, ended.stderr) == ("", "")
+    assert value(path, "SELECT COUNT(*) FROM calls") == 1200
+
+
+async def test_the_end_of_the_process_closes_what_nobody_has(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_exit: list[Callable[[], None]] = []
+    monkeypatch.setattr("atexit.register", at_exit.append)
+    monkeypatch.setattr("atexit.unregister", at_exit.remove)
+    async with no_leaks():
+        forgotten, closed = store_at(path), store_at(path)
+        assert at_exit == []  # nothing to write yet
+        forgotten(call(1))
+        closed(call(2))
+        await closed.aclose()
+        [close] = at_exit
+        close()
+    assert at_exit == []
+    assert value(path, "SELECT COUNT(*) FROM calls") == 2
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_killed_process_loses_nothing_that_was_flushed(path: Path, seed: int) -> None:
     random_ = random.Random(seed)

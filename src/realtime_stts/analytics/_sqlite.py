@@ -44,8 +44,8 @@ class SQLiteAnalyticsStore(Queries):
     ``async with`` opens the file, and raises SettingsError if that cannot be. Without it the
     first event or question does; then events that cannot be written are counted as failed,
     and that is logged. Questions that cannot be answered raise SettingsError if the file is
-    none of this library, OSError if it cannot be read. `aclose` writes what is queued; a
-    process that ends without it loses that.
+    none of this library, OSError if it cannot be read. `aclose` writes what is queued, and
+    so does the normal end of the process; one that is killed loses that.
 
     One instance may serve any number of event loops and threads, and may be told of calls
     from any thread. It is not for the child of a fork.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sqlite3
 from collections import deque
@@ -21,6 +22,7 @@ __all__ = ["Writer"]
 
 _DELETED_AT_ONCE: Final = 1000  # events: some ms, in which nothing else is written
 _SWEEP_INTERVAL: Final = 3600.0  # s between looking for events that are too old
+_EXIT_TIMEOUT: Final = 2.0  # s; longer, and somebody thinks that the program hangs
 _LOG_INTERVAL: Final = 60.0  # s: a disk that is full stays so for a while
 
 _log = logging.getLogger(__name__)
@@ -29,8 +31,9 @@ _log = logging.getLogger(__name__)
 class Writer:
     """Writes what it is given, in the order in which it was given.
 
-    Its thread starts with the first event, ends with `close`, and keeps no process alive.
-    Only that thread touches the connection.
+    Its thread starts with the first event and ends with `close`, which the end of the process
+    calls too, so that nobody who forgets it loses the last events. Only that thread touches
+    the connection.
 
     Args:
         oldest: From when on events are kept, in seconds since the epoch; minus infinity for
@@ -112,6 +115,7 @@ class Writer:
 
         What is not written by then is dropped.
         """
+        atexit.unregister(self._close_at_exit)
         with self._lock:
             self._closing = True
             self._work.notify()
@@ -130,6 +134,10 @@ class Writer:
         thread = Thread(target=self._run, name="realtime_stts analytics writer", daemon=True)
         thread.start()
         self._thread = thread
+        atexit.register(self._close_at_exit)
+
+    def _close_at_exit(self) -> None:
+        self.close(_EXIT_TIMEOUT)
 
     def _run(self) -> None:
         while (batch := self._next_batch()) is not None:

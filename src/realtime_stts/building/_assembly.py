@@ -192,7 +192,8 @@ def build_engine(settings: Settings, kind: Literal["tts"], **shared: Any) -> Man
 def build_engine(settings: Settings, kind: Literal["stt", "tts"], **shared: Any) -> Lifecycle:
     """The engine that settings name, in its chain: made, and loaded by ``async with``.
 
-    Engines that stand by load on demand, and analytics in a file are opened at the first call.
+    Engines that stand by load on demand. Analytics and audits in files are opened at the first
+    call, and closed with the process; an `Assembly` closes them at its own end.
 
     Args:
         shared: As of `Assembly`, which is for several engines that share limits and logs.
