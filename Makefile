@@ -10,11 +10,12 @@ MUTANTS := .venv-mutants
 BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 UV_VERSION := 0.13.9
+PORT ?= 8004
 # A process for each core; a file's tests stay together, as they share what takes long to make.
 PYTEST := python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types test-core test-models bench bench-peers bench-whisper bench-chatterbox gpu soak \
+.PHONY: help demo serve test check lint types test-core test-models bench bench-peers bench-whisper bench-chatterbox gpu soak \
 	mutants fixture constraints clean
 
 help: ## show this
@@ -24,7 +25,7 @@ $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	@echo "setting up $(VENV) (about half a minute, once)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install -q --python $(BIN)/python -c $(CONSTRAINTS) -e ".[local,cli,microphone,opentelemetry,prometheus]" --group dev
+	$(BIN)/uv pip install -q --python $(BIN)/python -c $(CONSTRAINTS) -e ".[local,av,cli,fastapi,microphone,opentelemetry,prometheus]" --group dev
 	@touch $@
 
 # The core alone, without any extra: what `pip install realtime-stts` gives.
@@ -63,6 +64,9 @@ $(MUTANTS)/.ready: $(VENV)/.ready
 demo: $(VENV)/.ready ## hold a spoken conversation; leaves out/demo/
 	$(BIN)/realtime-stts demo
 
+serve: $(VENV)/.ready ## the server of examples/fastapi_server and its page, on this machine alone; PORT=8004
+	REALTIME_STTS_PATHS__OUTPUT=out/serve PYTHONPATH=examples $(BIN)/python -m fastapi_server --port $(PORT)
+
 test: $(VENV)/.ready ## run every test
 	$(BIN)/$(PYTEST)
 
@@ -85,7 +89,7 @@ test-models: $(MODELS)/.ready ## the tests of what runs in torch
 	$(MODELS)/bin/$(PYTEST) -m "not full_size" tests/engines/whisper tests/engines/chatterbox \
 		tests/engines/test_device.py tests/engines/test_linear.py tests/cli/test_app.py tests/cli/test_chatterbox.py \
 		tests/cli/test_download.py tests/cli/test_env.py tests/cli/test_whisper.py \
-		$(wildcard tests/test_*.py tests/engines/test_isolated*.py)
+		$(wildcard tests/test_*.py tests/engines/test_isolated*.py) tests/voices
 	$(MODELS)/bin/python -m pytest -m full_size tests/engines/chatterbox/test_full_size.py tests/cli/test_chatterbox.py
 
 # With those that have peers in an environment of their own (Python 3.11 or newer).
@@ -116,7 +120,7 @@ fixture: $(MODELS)/.ready ## train the Whisper of the tests again (half an hour 
 
 constraints: $(VENV)/.ready ## renew the pinned versions
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-annotate --no-header --no-emit-index-url \
-		--upgrade --extra local --extra cli --extra microphone --extra opentelemetry --extra prometheus --extra testing \
+		--upgrade --extra local --extra av --extra cli --extra fastapi --extra microphone --extra opentelemetry --extra prometheus --extra testing \
 		--group dev --group mutation pyproject.toml -o $(CONSTRAINTS)
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-annotate --no-header --no-emit-index-url \
 		--upgrade --extra local --extra cli --extra whisper --extra chatterbox --group test \

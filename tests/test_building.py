@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
@@ -44,6 +42,7 @@ from realtime_stts.testing import (
     ScriptedTTSEngine,
     speech,
 )
+from realtime_stts.voices import VoiceRegistry
 
 pytestmark = pytest.mark.anyio
 
@@ -342,15 +341,18 @@ class TestEngines:
             }  # fmt: skip
         assert shop.asked == [(spec, expected)]
 
-    def test_registered_voices_are_in_a_folder(
-        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        chatterbox = ModuleType("chatterbox")
-        chatterbox.VoiceRegistry = lambda folder: ("voices of", folder)  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "realtime_stts.engines.chatterbox", chatterbox)
-        asked = {"engine": "chatterbox", "predefined_voices_path": "voices"}
+    def test_registered_voices_are_in_a_folder(self, shop: Shop, tmp_path: Path) -> None:
+        asked = {"engine": "chatterbox", "predefined_voices_path": str(tmp_path / "voices")}
         build_engine(settings({"tts_engine": asked}), "tts")
-        assert shop.asked[0][1]["voices"] == ("voices of", Path("voices"))
+        assert isinstance(shop.asked[0][1]["voices"], VoiceRegistry)
+        assert (tmp_path / "voices").is_dir()
+
+    def test_or_in_a_registry_that_the_host_has(self, shop: Shop, tmp_path: Path) -> None:
+        voices = VoiceRegistry()
+        asked = {"engine": "chatterbox", "predefined_voices_path": str(tmp_path / "voices")}
+        build_engine(settings({"tts_engine": asked}), "tts", voices=voices)
+        assert shop.asked[0][1]["voices"] is voices
+        assert not (tmp_path / "voices").exists()
 
     @pytest.mark.parametrize(
         ("data", "expected"),

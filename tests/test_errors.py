@@ -11,6 +11,7 @@ import pytest
 
 from realtime_stts import errors
 from realtime_stts.errors import (
+    AudioContainerError,
     AudioDeviceError,
     AudioError,
     AudioFormatError,
@@ -27,6 +28,7 @@ from realtime_stts.errors import (
     MissingExtraError,
     OverloadedError,
     PermissionDeniedError,
+    RateLimitError,
     RealtimeSTTSError,
     SessionClosedError,
     SettingsError,
@@ -40,6 +42,7 @@ RAISED = [
     RealtimeSTTSError("at the root"),
     AudioError("unusable"),
     AudioFormatError("17 bytes are not a frame"),
+    AudioContainerError("this is an MP4/M4A file"),
     AudioLimitError("more than 3600 s"),
     UnknownEngineError("stt", "wisper", ["whisper", "pocketsphinx"]),
     VoiceError("the recording is silent"),
@@ -64,6 +67,7 @@ RAISED = [
     TurnError("Idle()", "ReplyFinished(turn=3)"),
     OverloadedError("8 calls are waiting"),
     OverloadedError("8 calls are waiting", retry_after=2.0),
+    RateLimitError("more than 2 a second", retry_after=0.5),
     SessionClosedError("the session has ended"),
 ]
 

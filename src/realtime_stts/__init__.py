@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         UserIdle,
     )
     from .errors import (
+        AudioContainerError,
         AudioDeviceError,
         AudioError,
         AudioFormatError,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         OverloadedError,
         PermissionDeniedError,
+        RateLimitError,
         RealtimeSTTSError,
         SessionClosedError,
         SettingsError,
@@ -97,6 +99,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdaptiveEndOfTurn",
+    "AudioContainerError",
     "AudioData",
     "AudioDeviceError",
     "AudioError",
@@ -134,6 +137,7 @@ __all__ = [
     "PartialTranscript",
     "PauseDetector",
     "PermissionDeniedError",
+    "RateLimitError",
     "RealtimeSTTSError",
     "ReplyAudio",
     "ReplyPaused",

@@ -14,7 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from ._formats import PCM, check_finite, check_layout, from_float
-from .errors import AudioFormatError, AudioLimitError
+from .errors import AudioContainerError, AudioFormatError, AudioLimitError
 
 __all__ = ["decode", "encode", "in_memory"]
 
@@ -61,7 +61,7 @@ def decode(file: BinaryIO, max_seconds: float, max_bytes: int) -> tuple[bytes, i
     head = file.read(12)
     file.seek(0)
     if not _is_audio(head):
-        raise AudioFormatError(f"{_foreign(head)}; give wav, flac, ogg, opus or mp3")
+        raise AudioContainerError(f"{_foreign(head)}; give wav, flac, ogg, opus or mp3")
     try:
         with _Sequential(file) as sound:
             return _decode(sound, max_seconds, max_bytes)

@@ -3,6 +3,7 @@
     RealtimeSTTSError
     ├── AudioError
     │   ├── AudioFormatError (ValueError)    the caller's: this is not usable audio
+    │   │   └── AudioContainerError          the caller's: a kind of file that is not taken
     │   └── AudioLimitError (ValueError)     the caller's: a file longer than allowed
     ├── UnknownEngineError (LookupError)     the caller's: no engine of that name
     ├── VoiceError (ValueError)              the caller's: no voice can be made of this
@@ -22,6 +23,7 @@
     │   └── ImplausibleSpeechError           what it said cannot be that text
     ├── TurnError                            ours: an event that cannot happen in that state
     ├── OverloadedError                      nobody's: more was asked for than the limit allows
+    │   └── RateLimitError                   the caller's: they asked too often
     └── SessionClosedError                   the caller's: the session has ended
 
 Cancellation is never one of them: a cancelled call raises the event loop's own exception.
@@ -32,6 +34,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 __all__ = [
+    "AudioContainerError",
     "AudioDeviceError",
     "AudioError",
     "AudioFormatError",
@@ -48,6 +51,7 @@ __all__ = [
     "MissingExtraError",
     "OverloadedError",
     "PermissionDeniedError",
+    "RateLimitError",
     "RealtimeSTTSError",
     "SessionClosedError",
     "SettingsError",
@@ -68,6 +72,10 @@ class AudioError(RealtimeSTTSError):
 
 class AudioFormatError(AudioError, ValueError):
     """Bytes, a rate, a channel count or samples that are not usable audio."""
+
+
+class AudioContainerError(AudioFormatError):
+    """A file of a kind that is not taken, whatever it holds."""
 
 
 class AudioLimitError(AudioError, ValueError):
@@ -255,6 +263,10 @@ class OverloadedError(RealtimeSTTSError):
         if self.retry_after is None:
             return self.message
         return f"{self.message}; try again in {self.retry_after:.3g} s"
+
+
+class RateLimitError(OverloadedError):
+    """This caller asked more often than they may; others are served."""
 
 
 class SessionClosedError(RealtimeSTTSError):

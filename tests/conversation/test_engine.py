@@ -139,7 +139,7 @@ async def test_commands_are_answered_and_stop_really_stops() -> None:
     client.hang_up_when = lambda message: not served.is_running
     await served.handle_conversation(client)
     # There was a turn without a sound in it, which is no answer to a command.
-    others = ("state_update", "transcription", "interrupted")
+    others = ("state_update", "transcription", "interrupted", "turn_ended")
     assert [kind for kind in client.types if kind not in others] == [
         "ready",
         "pong",
@@ -190,6 +190,60 @@ async def test_a_sentence_is_sent_as_soon_as_it_is_made_and_not_when_it_is_due()
     assert times[1] - times[0] < 0.5, "the first of them lasts longer"
 
 
+async def test_streamed_sound_comes_a_little_before_its_time() -> None:
+    class Player(Client):
+        async def send_audio(self, audio: AudioData) -> None:
+            played.append((anyio.current_time(), audio))
+
+    played: list[tuple[float, AudioData]] = []
+    client = Player()
+    answers = ScriptedResponseGenerator(["This is one sentence. And here is another one."])
+    client.hang_up_when = lambda message: message["type"] == "turn_ended"
+    await engine(responder=answers).handle_conversation(client, audio="stream")
+    kinds = ("audio_start", "audio_response", "turn_ended")
+    assert [kind for kind in client.types if kind in kinds] == ["audio_start", "turn_ended"]
+    start = client.sent[client.types.index("audio_start")]
+    assert {audio.sample_rate for _, audio in played} == {start["sample_rate"]}
+    seconds = sum(audio.duration_seconds for _, audio in played)
+    assert seconds > 1.0
+    lead = seconds - (played[-1][0] - played[0][0])
+    assert 0.2 < lead < 0.4
+
+
+async def test_a_session_over_a_connection_may_have_its_own_language_voice_and_mode() -> None:
+    stt, tts = ScriptedSTTEngine(["hello there"] * 2), ScriptedTTSEngine(voices=["one", "two"])
+    client = Client()
+    client.hang_up_when = lambda message: message["type"] == "turn_ended"
+    await engine(stt=stt, tts=tts, pause_detector=ScriptedPauseDetector([])).handle_conversation(
+        client,
+        mode="echo",
+        language="de",
+        voice_config={"voice_id": "two"},
+        pause_detector=ScriptedPauseDetector([(0.5, 1.5)]),
+    )
+    assert {call.language for call in stt.calls} == {"de"}
+    assert {call.voice_config["voice_id"] for call in tts.calls} == {"two"}
+    assert [m["text"] for m in client.sent if m["type"] == "response_text"] == ["hello there"]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"mode": "poetry"}, "unknown mode 'poetry'; known: echo, template"),
+        ({"version": 1, "audio": "stream"}, "version 1 .* no streamed sound"),
+        ({"version": 3}, "versions are 1 and 2"),
+    ],
+)
+async def test_what_cannot_be_is_refused_before_anything_is_accepted(
+    options: dict[str, Any], complaint: str
+) -> None:
+    client = Client()
+    with pytest.raises(ValueError, match=complaint):
+        await engine().handle_conversation(client, **options)
+    assert not client.is_connected
+    assert client.close_code is None
+
+
 async def test_a_client_that_takes_no_messages_counts_as_gone() -> None:
     class Stuck(Client):
         async def send_json(self, data: dict[str, Any]) -> None:
@@ -198,9 +252,10 @@ async def test_a_client_that_takes_no_messages_counts_as_gone() -> None:
                 await anyio.sleep_forever()
 
     client, served = Stuck(), engine(limits=SessionLimits(send=3.0))
+    began = anyio.current_time()
     async with no_leaks():
         await served.handle_conversation(client)
-    assert anyio.current_time() < 10.0
+    assert anyio.current_time() - began < 10.0
     assert client.close_code == 1000
     assert not served.is_running
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import wave
 from base64 import b64decode
+from dataclasses import asdict
 from typing import Any, cast
 
 import pytest
@@ -39,6 +40,7 @@ from realtime_stts.conversation._messages import (
     ChangeMode,
     Command,
     CommitTurn,
+    Delivery,
     Interrupt,
     MessageEncoder,
     Ping,
@@ -55,7 +57,8 @@ SOUND = AudioData.silence(0.1, 24_000)
 
 def encode(version: Version, *events: Event) -> list[dict[str, Any]]:
     encoder = MessageEncoder(version)
-    return [message for event in events for message in encoder.encode(event)]
+    messages = [message for event in events for message in encoder.encode(event)]
+    return cast("list[dict[str, Any]]", messages)
 
 
 @pytest.mark.parametrize(
@@ -82,10 +85,13 @@ def encode(version: Version, *events: Event) -> list[dict[str, Any]]:
                 "partial": False,
                 "timing": {"duration": 1.0},
                 "segments": [{"text": "hi there", "start": 0.5, "end": 1.5}],
+                "committed": "",
             },
         ),
         (
-            PartialTranscript(1, "hi", TranscriptionResult("hi", "en", [], partial=True)),
+            PartialTranscript(
+                1, "hi", TranscriptionResult("hi", "en", [], partial=True, committed="h")
+            ),
             {
                 "type": "transcription",
                 "text": "hi",
@@ -93,6 +99,7 @@ def encode(version: Version, *events: Event) -> list[dict[str, Any]]:
                 "partial": True,
                 "timing": {},
                 "segments": [],
+                "committed": "h",
             },
         ),
         (ReplyText(1, "Hello."), {"type": "response_text", "text": "Hello."}),
@@ -177,6 +184,49 @@ def test_what_has_no_message() -> None:
     ended = TurnEnded(1, "hi", "Hello.", TurnMetrics(0.6))
     over = SessionEnded("input ended")
     assert encode(1, ended, ReplyText(1, "Hello."), SentenceSpoken(1, "Hello."), over) == []
+
+
+def test_a_turn_that_ended_says_where_its_time_went() -> None:
+    metrics = TurnMetrics(0.6, time_to_first_audio=0.9)
+    [message] = encode(2, TurnEnded(3, "hi", "Hello.", metrics, "Hel", "interrupted", (1.0, 2.0)))
+    assert message.pop("metrics") == {**asdict(metrics)}
+    assert message == {
+        "type": "turn_ended",
+        "turn": 3,
+        "outcome": "interrupted",
+        "transcript": "hi",
+        "reply": "Hello.",
+        "heard": "Hel",
+    }
+
+
+class TestStreamedSound:
+    def test_is_told_of_once_a_turn_and_then_sent_as_it_is(self) -> None:
+        encoder = MessageEncoder(2, "stream")
+        spoken = (ReplyAudio(1, SOUND), SentenceSpoken(1, "Hello."), ReplyAudio(1, SOUND))
+        messages = [message for event in spoken for message in encoder.encode(event)]
+        assert messages == [
+            {
+                "type": "audio_start",
+                "turn": 1,
+                "format": "pcm_s16le",
+                "sample_rate": 24_000,
+                "channels": 1,
+            },
+            SOUND,
+            SOUND,
+        ]
+        [start, sound] = encoder.encode(ReplyAudio(2, SOUND))
+        assert isinstance(start, dict)
+        assert (start["turn"], sound) == (2, SOUND)
+
+    def test_is_nothing_that_version_1_knows(self) -> None:
+        with pytest.raises(ValueError, match="version 1 of the protocol has no streamed sound"):
+            MessageEncoder(1, "stream")
+
+    def test_is_one_of_two_ways(self) -> None:
+        with pytest.raises(ValueError, match="as files or as a stream, not as 'pigeons'"):
+            MessageEncoder(2, cast("Delivery", "pigeons"))
 
 
 def test_the_messages_outside_of_turns() -> None:

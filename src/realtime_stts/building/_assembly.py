@@ -27,6 +27,7 @@ from ..protocols import (
     ResponseGenerator,
 )
 from ..settings import Settings, SettingsProvider, SettingsStore
+from ..voices import VoiceRegistry
 from ._engines import chosen_detector, chosen_stt, chosen_tts
 from ._layers import Kind, Layers, values
 
@@ -49,6 +50,8 @@ class Assembly:
         instrumentation: Told of each call, load, turn and session.
         store: Of analytics, in the place of the settings'; it stays the caller's to close.
         kinds: What ``async with`` makes ready.
+        voices: For Chatterbox, in the place of those in the settings' folder, which takes one
+            registry at a time.
     """
 
     def __init__(
@@ -58,10 +61,12 @@ class Assembly:
         instrumentation: Sequence[Instrumentation] = (),
         store: AnalyticsStore | None = None,
         kinds: Sequence[Literal["stt", "tts"]] = ("stt", "tts"),
+        voices: VoiceRegistry | None = None,
     ) -> None:
         self.settings = settings
         self._instrumentation = tuple(instrumentation)
         self._kinds = tuple(kinds)
+        self._voices = voices
         self._layers = Layers(settings, self._instrumentation, store)
         self._open = AsyncExitStack()
 
@@ -88,7 +93,7 @@ class Assembly:
     def tts(self) -> ManagedTTSEngine:
         """The engine that speaks, in its chain; otherwise as `stt`."""
         return self._layers.once(
-            "engine", "tts", lambda: self.chain("tts").wrap(chosen_tts(self.settings))
+            "engine", "tts", lambda: self.chain("tts").wrap(chosen_tts(self.settings, self._voices))
         )
 
     @property

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib import import_module
 from typing import Any, Final
 
 from .._registry import load_pause_detector, load_stt, load_tts
 from ..errors import MissingExtraError
 from ..protocols import ManagedSTTEngine, ManagedTTSEngine, PauseDetector
 from ..settings import Settings
+from ..voices import VoiceRegistry
 
 __all__ = ["chosen_detector", "chosen_stt", "chosen_tts", "load"]
 
@@ -41,8 +41,12 @@ def chosen_stt(settings: Settings) -> ManagedSTTEngine:
     return load_stt(found.engine, **options)
 
 
-def chosen_tts(settings: Settings) -> ManagedTTSEngine:
-    """The engine of `tts_engine`; `load_tts` says what is raised."""
+def chosen_tts(settings: Settings, voices: VoiceRegistry | None = None) -> ManagedTTSEngine:
+    """The engine of `tts_engine`; `load_tts` says what is raised.
+
+    Args:
+        voices: For Chatterbox, in the place of those in the settings' folder.
+    """
     found = settings.tts_engine
     options = dict(found.options)
     name, _, argument = found.engine.partition(":")
@@ -51,10 +55,10 @@ def chosen_tts(settings: Settings) -> ManagedTTSEngine:
         known["model_cache_path"] = settings.paths.model_cache
         if not argument:
             known["model"] = _chatterbox_model(settings)
-        if found.predefined_voices_path is not None:
-            # Only here: this module is there without the engine's packages too.
-            engine = import_module("realtime_stts.engines.chatterbox")
-            known["voices"] = engine.VoiceRegistry(found.predefined_voices_path)
+        if voices is None and found.predefined_voices_path is not None:
+            voices = VoiceRegistry(found.predefined_voices_path)
+        if voices is not None:
+            known["voices"] = voices
         options = {**known, **options}
     return load_tts(found.engine, **options)
 

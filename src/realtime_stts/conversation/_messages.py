@@ -5,13 +5,17 @@ first server speaks, version 2 the library's own. They differ in names, and in t
 version 1 puts the reply's text into its audio message. Sound goes out once a sentence,
 as a whole base64 WAV file, since clients play each message as a file. Version 1 knows of
 no interruptions: its client is sent no more of the answer, and plays out what it has.
+
+A client of version 2 may ask for a stream instead: each piece of sound is then a message of
+its own, without any JSON around it, and ``audio_start`` says before the first of a turn what
+they are.
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ..audio import AudioData
@@ -40,6 +44,7 @@ __all__ = [
     "ChangeMode",
     "Command",
     "CommitTurn",
+    "Delivery",
     "Interrupt",
     "MessageEncoder",
     "Ping",
@@ -51,6 +56,7 @@ __all__ = [
 ]
 
 Version = Literal[1, 2]
+Delivery = Literal["files", "stream"]
 _Message = dict[str, Any]
 
 
@@ -145,16 +151,26 @@ _STATE_TEXTS = {
 
 
 class MessageEncoder:
-    """Turns one session's events, in order, into messages of one version."""
+    """Turns one session's events, in order, into messages of one version.
 
-    def __init__(self, version: Version = 2) -> None:
+    Raises:
+        ValueError: There is no such version, or it has no streamed sound.
+    """
+
+    def __init__(self, version: Version = 2, audio: Delivery = "files") -> None:
         if version not in (1, 2):
             raise ValueError(f"the protocol's versions are 1 and 2, not {version!r}")
+        if audio not in ("files", "stream"):
+            raise ValueError(f"sound is sent as files or as a stream, not as {audio!r}")
+        if (version, audio) == (1, "stream"):
+            raise ValueError("version 1 of the protocol has no streamed sound")
         self._version = version
+        self._streams = audio == "stream"
+        self._streaming = 0  # the turn whose sound is being streamed
         self._state = ConversationState.LISTENING
         self._sentence: list[AudioData] = []
 
-    def encode(self, event: Event) -> list[_Message]:
+    def encode(self, event: Event) -> list[_Message | AudioData]:
         """What ``event`` is to the client; nothing, for some."""
         match event:
             case SpeechStarted() | SpeechStopped():
@@ -170,11 +186,13 @@ class MessageEncoder:
                 return [self._transcription(result)]
             case ReplyText(text=text):
                 return [{"type": "response_text", "text": text}] if self._version == 2 else []
-            case ReplyAudio(audio=audio):
+            case ReplyAudio(turn, audio):
+                if self._streams:
+                    return self._piece(turn, audio)
                 self._sentence.append(audio)
                 return []
             case SentenceSpoken(text=text):
-                return self._audio(text)
+                return [*self._audio(text)]
             case ReplyPaused() | ReplyResumed() | Interrupted():
                 self._sentence.clear()
                 return [self._interruption(event)] if self._version == 2 else []
@@ -185,7 +203,9 @@ class MessageEncoder:
             case TurnFailed():
                 self._sentence.clear()
                 return [self._failure(event)]
-            case TurnEnded() | SessionEnded():
+            case TurnEnded():
+                return [self._ended(event)] if self._version == 2 else []
+            case SessionEnded():
                 return []
 
     def ready(self, config: Mapping[str, Any]) -> _Message:
@@ -269,7 +289,7 @@ class MessageEncoder:
                     "end": result.segments[-1].end,
                     **timing,
                 }
-        return {
+        message: _Message = {
             "type": "transcription",
             "text": result.text,
             "language": result.language,
@@ -279,6 +299,33 @@ class MessageEncoder:
                 {"text": segment.text, "start": segment.start, "end": segment.end}
                 for segment in result.segments
             ],
+        }
+        if self._version == 2:
+            message["committed"] = result.committed
+        return message
+
+    def _piece(self, turn: int, audio: AudioData) -> list[_Message | AudioData]:
+        if self._streaming == turn:
+            return [audio]
+        self._streaming = turn
+        start: _Message = {
+            "type": "audio_start",
+            "turn": turn,
+            "format": "pcm_s16le",
+            "sample_rate": audio.sample_rate,
+            "channels": audio.channels,
+        }
+        return [start, audio]
+
+    def _ended(self, event: TurnEnded) -> _Message:
+        return {
+            "type": "turn_ended",
+            "turn": event.turn,
+            "outcome": event.outcome,
+            "transcript": event.transcript,
+            "reply": event.reply,
+            "heard": event.heard,
+            "metrics": asdict(event.metrics),
         }
 
     def _audio(self, text: str) -> list[_Message]:

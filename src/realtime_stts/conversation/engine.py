@@ -10,6 +10,7 @@ import anyio
 
 from .._edge import streaming_responder, streaming_stt, streaming_tts
 from .._registry import load_pause_detector
+from ..audio import AudioData
 from ..errors import AudioFormatError, MissingExtraError, SessionClosedError
 from ..instrumentation import Instrumentation
 from ..protocols import (
@@ -20,6 +21,7 @@ from ..protocols import (
     EventHandler,
     PauseDetector,
     ResponseGenerator,
+    StreamingResponseGenerator,
     STTEngine,
     TTSEngine,
     WebSocketAdapter,
@@ -33,6 +35,7 @@ from ._messages import (
     ChangeMode,
     Command,
     CommitTurn,
+    Delivery,
     Interrupt,
     MessageEncoder,
     Ping,
@@ -46,8 +49,9 @@ from ._session import Parts, Session
 from ._turns import TurnPolicy
 from .responders import Answer, EchoResponseGenerator, TemplateResponseGenerator, as_responder
 
-__all__ = ["ConversationEngine"]
+__all__ = ["ConversationEngine", "own_detector"]
 
+_STREAM_LEAD = 0.25  # s; covers what a wireless network is late by, and is soon forgotten
 _POLL = 0.01  # s; for adapters that answer "nothing yet" instead of waiting
 
 _DetectorFactory = Callable[[], PauseDetector]
@@ -184,6 +188,7 @@ class ConversationEngine:
         language: str | None = None,
         voice_config: Mapping[str, Any] | None = None,
         policy: TurnPolicy | None = None,
+        pause_detector: PauseDetector | _DetectorFactory | None = None,
         playout_lead: float | None = None,
     ) -> Session:
         """A new conversation, without any transport: push audio, iterate events.
@@ -192,6 +197,7 @@ class ConversationEngine:
             language: For this session, instead of the engine's.
             voice_config: For this session; its keys go over the engine's.
             policy: For this session, instead of the engine's.
+            pause_detector: For this session, instead of the engine's.
             playout_lead: For this session, instead of the engine's.
 
         Raises:
@@ -212,7 +218,9 @@ class ConversationEngine:
                 stt=streaming_stt(self.stt_engine, self._partial_interval),
                 tts=streaming_tts(self.tts_engine),
                 responder=streaming_responder(self.response_generator),
-                detector=_own_detector(self.pause_detector),
+                detector=own_detector(
+                    self.pause_detector if pause_detector is None else pause_detector
+                ),
                 middleware=(*self._announcements(), *self._middleware),
                 policy=policy,
                 limits=self.limits,
@@ -231,7 +239,16 @@ class ConversationEngine:
         )
 
     async def handle_conversation(
-        self, websocket_adapter: WebSocketAdapter, *, version: Version = 2
+        self,
+        websocket_adapter: WebSocketAdapter,
+        *,
+        version: Version = 2,
+        audio: Delivery = "files",
+        mode: str | None = None,
+        language: str | None = None,
+        voice_config: Mapping[str, Any] | None = None,
+        policy: TurnPolicy | None = None,
+        pause_detector: PauseDetector | _DetectorFactory | None = None,
     ) -> None:
         """Hold one conversation over a client's connection, until either side ends it.
 
@@ -239,22 +256,35 @@ class ConversationEngine:
         understood are answered with an ``error`` and change nothing. A client that takes no
         message within ``limits.send`` counts as gone.
 
+        Args:
+            version: Of the protocol.
+            audio: ``files`` sends each sentence as a WAV in JSON, as soon as there is one;
+                ``stream`` each sound through the adapter's ``send_audio``, a quarter of a
+                second ahead of its time, which is for clients that play as they receive.
+            mode: How this session is answered, one of the engine's ``modes``.
+            language: For this session, instead of the engine's; so are ``voice_config``,
+                whose keys go over the engine's, ``policy`` and ``pause_detector``.
+
         Raises:
-            ValueError: No STT or no TTS engine has been configured; the connection was not
-                accepted.
+            ValueError: No STT or no TTS engine has been configured, or there is no such
+                version, delivery or mode; the connection was not accepted.
         """
-        # A client plays files: it gets each sentence as soon as there is one.
-        session = self.session(playout_lead=inf)
+        encoder = MessageEncoder(version, audio)
+        session = self.session(
+            language=language,
+            voice_config=voice_config,
+            policy=policy,
+            pause_detector=pause_detector,
+            # What is a file is played when it comes, however early.
+            playout_lead=_STREAM_LEAD if audio == "stream" else inf,
+        )
+        if mode is not None:
+            session.answer_with(self._answering(mode))
         await websocket_adapter.accept_connection()
         self._n_running += 1
         try:
             async with session, anyio.create_task_group() as tasks:
-                client = _Client(
-                    websocket_adapter,
-                    MessageEncoder(version),
-                    self.limits.send,
-                    tasks.cancel_scope,
-                )
+                client = _Client(websocket_adapter, encoder, self.limits.send, tasks.cancel_scope)
                 await client.send(client.encoder.ready(self._ready_config()))
                 tasks.start_soon(self._obey, session, client)
                 tasks.start_soon(_listen, session, client)
@@ -304,10 +334,7 @@ class ConversationEngine:
                 await session.interrupt()
                 return encoder.interrupting()
             case ChangeMode(mode):
-                if mode not in self._modes:
-                    known = ", ".join(self._modes)
-                    raise ValueError(f"unknown mode {mode[:40]!r}; known: {known}")
-                session.answer_with(streaming_responder(self._modes[mode]))
+                session.answer_with(self._answering(mode))
                 return encoder.mode_changed(mode)
             case Statistics():
                 statistics = session.statistics
@@ -319,6 +346,12 @@ class ConversationEngine:
                         "dropped_turns": statistics.dropped_turns,
                     }
                 )
+
+    def _answering(self, mode: str) -> StreamingResponseGenerator:
+        if mode not in self._modes:
+            known = ", ".join(self._modes)
+            raise ValueError(f"unknown mode {mode[:40]!r}; known: {known}")
+        return streaming_responder(self._modes[mode])
 
     def _announcements(self) -> Iterator[ConversationMiddleware]:
         if self._bus.has_handlers:
@@ -349,12 +382,15 @@ class _Client:
         self._conversation = conversation
         self._sending = anyio.Lock()
 
-    async def send(self, message: dict[str, Any]) -> None:
+    async def send(self, message: dict[str, Any] | AudioData) -> None:
         """Send it, if there is anybody to send it to."""
         async with self._sending:
             if self.adapter.is_connected:
                 with anyio.move_on_after(self._patience or inf):
-                    await self.adapter.send_json(message)
+                    if isinstance(message, AudioData):
+                        await self.adapter.send_audio(message)
+                    else:
+                        await self.adapter.send_json(message)
                     return
                 self.leave()
 
@@ -400,7 +436,7 @@ class _Announce:
         return context
 
 
-def _own_detector(detector: PauseDetector | _DetectorFactory) -> PauseDetector:
+def own_detector(detector: PauseDetector | _DetectorFactory) -> PauseDetector:
     """A detector that no other session listens with."""
     make: _DetectorFactory | None
     if isinstance(detector, type) or not isinstance(detector, PauseDetector):

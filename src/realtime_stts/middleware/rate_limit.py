@@ -10,7 +10,7 @@ from typing import Any
 
 from anyio import current_time
 
-from ..errors import OverloadedError
+from ..errors import RateLimitError
 from ._context import RequestContext
 from ._middleware import CallNext
 from ._token_bucket import TokenBuckets
@@ -31,7 +31,7 @@ class RateLimitMiddleware:
     """Refuses calls of those who ask too often: a token bucket for each key.
 
     In any t seconds, calls of one key cost at most ``burst + rate * t``. A call that finds
-    too little raises `OverloadedError`, which says exactly when there is enough if no other
+    too little raises `RateLimitError`, which says exactly when there is enough if no other
     call takes it; nothing waits. What a call cost is not given back if it fails.
 
     One instance belongs to one event loop. Around several engines it limits their sum.
@@ -99,14 +99,14 @@ class RateLimitMiddleware:
         """The numbers now."""
         return RateLimitStatistics(self._admitted, self._refused, len(self._buckets))
 
-    def _refusal(self, cost: float, wait: float) -> OverloadedError:
+    def _refusal(self, cost: float, wait: float) -> RateLimitError:
         rate, burst = self._buckets.rate, self._buckets.burst
         if wait == inf:
-            return OverloadedError(
+            return RateLimitError(
                 f"{self.name}: the call costs {cost:g}, more than the {burst:g} that are ever "
                 "allowed at once"
             )
-        return OverloadedError(
+        return RateLimitError(
             f"{self.name}: more than {rate:g} a second and {burst:g} at once", retry_after=wait
         )
 

@@ -45,7 +45,12 @@ class ServerSettings(Section):
     auth_tokens: dict[str, AuthTokenSettings] = option(
         {}, "Tokens by whom they stand for, each with what it permits."
     )
-    cors_origins: tuple[str, ...] = option((), "Web origins that may call; * is any.")
+    allowed_hosts: tuple[str, ...] = option(
+        (), "Names that clients may call the server by; none: its address, and this machine's own."
+    )
+    cors_origins: tuple[str, ...] = option(
+        (), "Web origins of other pages that may call; * is any."
+    )
     cors_allow_credentials: bool = option(False, "Let browsers send cookies and passwords along.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = option(
         "INFO", "Least severe messages that are logged.", restart=False
@@ -56,6 +61,9 @@ class ServerSettings(Section):
     )
     log_file_backup_count: int = option(5, "Older files of the log that are kept.", ge=0, le=1000)
     enable_performance_monitor: bool = option(False, "Log how long the parts of a request took.")
+    drain_seconds: float = option(
+        10.0, "Time that conversations have to end in when the server stops.", unit="s", ge=0
+    )
 
     @model_validator(mode="after")
     def _is_clear_who_comes_in(self) -> Self:
@@ -72,7 +80,8 @@ class AuthTokenSettings(Section):
 
     token: SecretStr = Field(description="At least 16 characters.", min_length=16)
     permissions: tuple[str, ...] = option(
-        ("stt", "tts", "response"), "Calls that it permits: stt, tts, response."
+        ("stt", "tts", "response"),
+        "Calls that it permits: stt, tts, response; and manage: settings, voices, analytics.",
     )
 
 
@@ -256,6 +265,20 @@ class LimitSettings(Section):
         20_000, "Length of a text to speak.", unit="characters", ge=1, le=10_000_000
     )
     max_sessions: int = option(100, "Conversations at a time.", ge=1, le=100_000)
+    max_sessions_per_client: int = option(8, "Of them, those of one client.", ge=1, le=100_000)
+    max_session_seconds: float = option(3600.0, "Length of a conversation.", unit="s", gt=0)
+    max_idle_seconds: float = option(
+        120.0, "Time after which a connection that sends nothing is closed.", unit="s", gt=0
+    )
+    max_message_kb: int = option(
+        1024, "Size of a message to a WebSocket.", unit="KiB", ge=16, le=65_536
+    )
+    max_decoders: int = option(2, "Uploads that are decoded at a time.", ge=1, le=64)
+    max_decoding_seconds: float = option(
+        60.0, "Computing time for an upload's decoding.", unit="s", gt=0, le=3600
+    )
+    max_voices: int = option(100, "Voices that clients may upload.", ge=0, le=100_000)
+    max_voice_mb: float = option(25.0, "Size of a voice's recording.", unit="MB", gt=0, le=1000)
 
 
 class AnalyticsSettings(Section):

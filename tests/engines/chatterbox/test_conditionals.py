@@ -26,9 +26,9 @@ from s3tokenizer.model_v2 import AudioEncoderV2, FSQVectorQuantization
 
 from realtime_stts import AudioData
 from realtime_stts.engines.chatterbox._conditionals import computed, of_checkpoint, of_samples
-from realtime_stts.engines.chatterbox._reference import checked
 from realtime_stts.engines.chatterbox._settings import Kind
 from realtime_stts.errors import VoiceError
+from realtime_stts.voices import checked
 
 KINDS = get_args(Kind)
 UPSTREAM = {

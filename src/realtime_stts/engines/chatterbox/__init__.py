@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 from ...errors import MissingExtraError
+from ...voices import Consent, VoiceInfo, VoiceRegistry
 
 try:
     import torch  # noqa: F401
@@ -22,7 +23,6 @@ except ImportError as exc:
 
 from ._model import Manner
 from ._settings import ChatterboxSettings
-from ._voices import Consent, VoiceInfo, VoiceRegistry
 from .engine import ChatterboxTTSEngine
 
 __all__ = [

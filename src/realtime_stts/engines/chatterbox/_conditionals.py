@@ -15,8 +15,8 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from ...errors import MissingExtraError
-from ._reference import Reference
+from ...errors import MissingExtraError, VoiceError
+from ...voices import Reference
 from ._settings import Kind
 
 try:
@@ -30,6 +30,7 @@ _RATE: Final = 24_000  # Hz, of what is spoken
 _TOKEN_RATE: Final = 16_000  # Hz, of what the tokenizer and the voice encoder hear
 _PROMPT: Final = 10.0  # s of sound that the decoder goes on from
 _MANNER: Final[dict[Kind, float]] = {"standard": 6.0, "multilingual": 6.0, "turbo": 15.0}  # s
+_MIN_SECONDS_TURBO: Final = 5.0  # Chatterbox's own bound
 _LOUDNESS: Final = -27.0  # LUFS, of what turbo was trained on
 
 
@@ -86,7 +87,11 @@ def computed(
         VoiceError: The recording is too short for such a model.
         ValueError: ``prompt_seconds`` is out of range.
     """
-    reference.heard(kind)
+    if kind == "turbo" and reference.seconds <= _MIN_SECONDS_TURBO:
+        raise VoiceError(
+            f"the turbo model wants more than {_MIN_SECONDS_TURBO:g} s of a voice, and the "
+            f"recording has {reference.seconds:.1f} s: record more of it"
+        )
     moved = reference.audio.converted("pcm_f32le").resampled(_RATE)
     return of_samples(moved.samples[:, 0], model, kind, prompt_seconds=prompt_seconds)
 

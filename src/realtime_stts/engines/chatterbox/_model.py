@@ -13,16 +13,15 @@ from chatterbox import mtl_tts, tts, tts_turbo
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
+from ...voices import Reference, VoiceRegistry
 from .._linear import thinned
 from ._conditionals import computed, of_checkpoint
 from ._joins import is_plausible, longest
-from ._reference import Reference
 from ._render import FEWEST_TOKENS, TOKENS_PER_SECOND, Mode, Prompt, Renderer, Rendering
 from ._rows import Prefix
 from ._sampling import Sampling
 from ._settings import ChatterboxSettings, Kind
 from ._talker import Talker, Utterance
-from ._voices import VoiceRegistry
 
 __all__ = ["Manner", "Model", "Request"]
 

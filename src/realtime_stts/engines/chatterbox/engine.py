@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ...audio import AudioData
 from ...protocols import SynthesisResult
+from ...voices import VoiceRegistry
 from .._device import choose_device, free_memory
 from .._download import Progress
 from .._lifecycle import LocalEngine
@@ -34,7 +35,6 @@ from ._model import Manner, Model, Request
 from ._settings import LANGUAGES, ChatterboxSettings
 from ._speed import Speed
 from ._text import Piece, pieces
-from ._voices import VoiceRegistry
 from ._watermark import Marker, Marking
 
 __all__ = ["ChatterboxTTSEngine"]

@@ -23,8 +23,8 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 from typing_extensions import Self
 
-from ...audio import AudioData
-from ...errors import AudioError, UnknownVoiceError, VoiceError
+from ..audio import AudioData
+from ..errors import AudioError, UnknownVoiceError, VoiceError
 from ._reference import Reference, checked
 
 __all__ = ["Consent", "Derived", "VoiceInfo", "VoiceRegistry"]
@@ -230,6 +230,25 @@ class VoiceRegistry:
         with self._lock:
             return self._known(voice_id)
 
+    def recording(self, voice_id: str) -> AudioData:
+        """The recording that a voice was taken from, as it is kept.
+
+        Raises:
+            UnknownVoiceError: There is none of that id.
+            VoiceError: It comes with a model, or its recording was changed on disk.
+            OSError: It cannot be read.
+        """
+        return self._reference(self._recorded(voice_id)).audio
+
+    def size_of(self, voice_id: str) -> int:
+        """Bytes that a recording takes where it is kept. Raises as `recording`."""
+        voice = self._recorded(voice_id)
+        with self._lock:
+            if self._folder is None:
+                return len(self._flac[voice.id])
+            folder = self._folder / f"{_FOLDER}{voice.id}"
+            return sum(each.stat().st_size for each in folder.iterdir())
+
     def conditionals(
         self, voice_id: str, model: str, compute: Callable[[Reference | None], DerivedT]
     ) -> DerivedT:
@@ -282,6 +301,13 @@ class VoiceRegistry:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+
+    def _recorded(self, voice_id: str) -> VoiceInfo:
+        with self._lock:
+            voice = self._known(voice_id)
+        if voice.built_in:
+            raise VoiceError(f"the voice {voice_id!r} comes with its model")
+        return voice
 
     def _reference(self, voice: VoiceInfo) -> Reference:
         with self._lock:

@@ -8,22 +8,15 @@ from typing import Final
 
 import numpy as np
 
-from ...audio import AudioData
-from ...errors import AudioError, VoiceError
-from ._settings import Kind
+from ..audio import AudioData
+from ..errors import AudioError, VoiceError
 
 __all__ = ["Reference", "checked", "read"]
 
 _MIN_SECONDS: Final = 3.0  # a few words, of all vowels
-_MIN_SECONDS_TURBO: Final = 5.0  # Chatterbox's own bound
 _MAX_SECONDS: Final = 30.0
 _SPARE: Final = 0.05  # s; an MP3 of 30 s is some frames longer
 _MIN_RATE: Final = 16_000  # Hz, at which the speaker is heard
-
-# What Chatterbox hears of it: the sound to go on from, the first words of the way to speak
-# (turbo hears more of them), and the timbre, of the whole.
-_HEARD: Final = 10.0  # s
-_HEARD_TURBO: Final = 15.0
 
 _FRAME: Final = 0.02  # s; shorter than a syllable
 _QUIET: Final = 10 ** (-50 / 20)  # effective value; a whisper into a good microphone is louder
@@ -49,21 +42,6 @@ class Reference:
     @property
     def seconds(self) -> float:
         return self.audio.duration_seconds
-
-    def heard(self, kind: Kind) -> float:
-        """Seconds, from the start, that the sound of a model's voice goes on from.
-
-        Its timbre is taken from the whole.
-
-        Raises:
-            VoiceError: Such a model wants a longer recording.
-        """
-        if kind == "turbo" and self.seconds <= _MIN_SECONDS_TURBO:
-            raise VoiceError(
-                f"the turbo model wants more than {_MIN_SECONDS_TURBO:g} s of a voice, and the "
-                f"recording has {self.seconds:.1f} s: record more of it"
-            )
-        return min(self.seconds, _HEARD_TURBO if kind == "turbo" else _HEARD)
 
 
 def read(path: str | os.PathLike[str]) -> AudioData:

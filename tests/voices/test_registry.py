@@ -16,12 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("chatterbox")
-
 from realtime_stts import AudioData
-from realtime_stts.engines.chatterbox._reference import Reference
-from realtime_stts.engines.chatterbox._voices import Consent, VoiceRegistry
 from realtime_stts.errors import UnknownVoiceError, VoiceError
+from realtime_stts.voices import Consent, Reference, VoiceRegistry
 
 CONSENT = Consent("Anna", "You may use my voice.", datetime(2025, 1, 2, tzinfo=timezone.utc))
 
@@ -153,6 +150,23 @@ class TestABuiltInVoice:
         registry.add_built_in("default", name="Default", digest="standard 1")
         with pytest.raises(VoiceError, match="comes with its model"):
             registry.delete("default")
+
+
+class TestARecording:
+    def test_is_kept_as_it_was(self, registry: VoiceRegistry) -> None:
+        registry.register("anna", recording(), consent=CONSENT)
+        assert registry.recording("anna") == recording()
+        assert 1_000 < registry.size_of("anna") < 2 * 3 * 16_000 + 1_000
+
+    @pytest.mark.parametrize("asked", [VoiceRegistry.recording, VoiceRegistry.size_of])
+    def test_is_of_a_voice_that_has_one(
+        self, registry: VoiceRegistry, asked: Callable[[VoiceRegistry, str], Any]
+    ) -> None:
+        registry.add_built_in("default", name="Default", digest="of a model")
+        with pytest.raises(VoiceError, match="comes with its model"):
+            asked(registry, "default")
+        with pytest.raises(UnknownVoiceError):
+            asked(registry, "anna")
 
 
 class TestConditionals:

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("chatterbox")
-
 from realtime_stts import AudioData
-from realtime_stts.engines.chatterbox._reference import checked, read
 from realtime_stts.errors import VoiceError
+from realtime_stts.voices import checked, read
 
 
 def recording(
@@ -39,22 +37,6 @@ class TestAGoodRecording:
         level = checked(recording(4.0, level=0.1)).level
         assert level == pytest.approx(-23.0, abs=1.0)
         assert checked(recording(4.0, level=0.05)).level == pytest.approx(level - 6.0, abs=0.3)
-
-    @pytest.mark.parametrize(
-        ("seconds", "standard", "turbo"), [(7.0, 7.0, 7.0), (12.0, 10.0, 12.0), (20.0, 10.0, 15.0)]
-    )
-    def test_is_heard_so_far(self, seconds: float, standard: float, turbo: float) -> None:
-        reference = checked(recording(seconds))
-        assert reference.heard("standard") == reference.heard("multilingual") == standard
-        assert reference.heard("turbo") == turbo
-
-    def test_may_be_too_short_for_turbo(self) -> None:
-        reference = checked(recording(5.0))
-        assert reference.heard("standard") == 5.0
-        with pytest.raises(
-            VoiceError, match=r"more than 5 s of a voice, and .* 5.0 s: record more"
-        ):
-            reference.heard("turbo")
 
 
 class TestABadRecording:
