@@ -28,9 +28,9 @@ import numpy as np
 import uvicorn
 from fastapi import FastAPI, Response
 from fastapi_server import create_app
-from fastapi_server.serving import options_of
+from fastapi_server.serving import Server, options_of
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from realtime_stts.audio import AudioData
 from realtime_stts.engines.espeak import ESpeakTTSEngine
@@ -40,7 +40,7 @@ from realtime_stts.testing import ScriptedSTTEngine, ScriptedTTSEngine
 
 __all__ = ["CLIP"]
 
-_CHUNK: Final = 0.2  # s of sound in a message
+_CHUNK: Final = 0.1  # s of sound in a message
 _TICK: Final = 0.005  # s between two looks at the event loop's clock
 _PHRASE: Final = "tell me a joke"
 _SILENCE: Final = bytes(round(_CHUNK * 16_000) * 2)
@@ -68,11 +68,14 @@ class FixedTTSEngine(ScriptedTTSEngine):
 
 def serve(port: int, kind: str, folder: Path) -> None:
     """Serve until the process is ended."""
-    app = _bare() if kind == "bare" else _example(kind, folder)
-    options: dict[str, Any] = {"log_config": None, "log_level": "warning"}
-    if kind != "bare":
-        options = {**options_of(app.state.services.settings), **options}
-    uvicorn.run(_Monitor(app), **{**options, "port": port})
+    options: dict[str, Any] = {"log_config": None, "log_level": "warning", "port": port}
+    if kind == "bare":
+        uvicorn.run(_Monitor(_bare()), **options)
+        return
+    app = _example(kind, folder)
+    services = app.state.services
+    ours = {**options_of(services.settings), **options}
+    Server(uvicorn.Config(_Monitor(app), **ours), services).run()
 
 
 def _example(kind: str, folder: Path) -> FastAPI:
@@ -187,8 +190,9 @@ async def _client(
                 if ears.first is not None:
                     found["delays"].append(ears.first - spoken)
             listening.cancel()
-    except (OSError, ConnectionClosed, TimeoutError):
+    except (OSError, ConnectionClosed, InvalidHandshake, TimeoutError) as exc:
         found["lost"] += 1
+        print(f"client lost: {exc!r}", file=sys.stderr)
 
 
 class _Ears:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from types import FrameType
 from typing import Any
@@ -87,6 +88,11 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
         self._services = services
+        self._settling: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self._settling = asyncio.create_task(self._settle())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit
@@ -100,7 +106,19 @@ class Server(uvicorn.Server):
             tasks.start_soon(self._unless_forced, tasks.cancel_scope)
             await self._services.drain()
             tasks.cancel_scope.cancel()
+        if self._settling is not None:
+            self._settling.cancel()
         await super().shutdown(sockets)
+
+    async def _settle(self) -> None:
+        """Spare the garbage collection what is loaded and stays.
+
+        Looking through it took 0.1 to 0.3 s again and again, in which nobody was served.
+        """
+        while self._services.state == "starting":  # noqa: ASYNC110 - it takes seconds, once
+            await asyncio.sleep(0.1)
+        gc.collect()
+        gc.freeze()
 
     async def _unless_forced(self, scope: anyio.CancelScope) -> None:
         while not self.force_exit:  # noqa: ASYNC110 - a signal's handler sets it

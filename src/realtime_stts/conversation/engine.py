@@ -52,6 +52,7 @@ from .responders import Answer, EchoResponseGenerator, TemplateResponseGenerator
 __all__ = ["ConversationEngine", "own_detector"]
 
 _STREAM_LEAD = 0.25  # s; covers what a wireless network is late by, and is soon forgotten
+_STREAM_FRAME = 0.06  # s; a message costs more than its sound, and a client drops what it has
 _POLL = 0.01  # s; for adapters that answer "nothing yet" instead of waiting
 
 _DetectorFactory = Callable[[], PauseDetector]
@@ -190,6 +191,7 @@ class ConversationEngine:
         policy: TurnPolicy | None = None,
         pause_detector: PauseDetector | _DetectorFactory | None = None,
         playout_lead: float | None = None,
+        playout_frame: float = FRAME,
     ) -> Session:
         """A new conversation, without any transport: push audio, iterate events.
 
@@ -199,6 +201,8 @@ class ConversationEngine:
             policy: For this session, instead of the engine's.
             pause_detector: For this session, instead of the engine's.
             playout_lead: For this session, instead of the engine's.
+            playout_frame: Seconds of sound that are handed over at a time, where there is a
+                lead: what is in one cannot be held back.
 
         Raises:
             ValueError: No STT or no TTS engine has been configured.
@@ -232,7 +236,7 @@ class ConversationEngine:
                 language=language or self._language or stt_config.get("language"),
                 voice_config={**tts_config, **(self._voice_config or {}), **(voice_config or {})},
                 max_history=conversation_config.get("max_history_length", 50),
-                playout_frame=None if lead == inf else FRAME,
+                playout_frame=None if lead == inf else playout_frame,
                 playout_lead=lead,
                 instrumentation=self._instrumentation,
             )
@@ -277,6 +281,7 @@ class ConversationEngine:
             pause_detector=pause_detector,
             # What is a file is played when it comes, however early.
             playout_lead=_STREAM_LEAD if audio == "stream" else inf,
+            playout_frame=_STREAM_FRAME,
         )
         if mode is not None:
             session.answer_with(self._answering(mode))
