@@ -89,7 +89,7 @@ test-models: $(MODELS)/.ready ## the tests of what runs in torch
 	$(MODELS)/bin/$(PYTEST) -m "not full_size" tests/engines/whisper tests/engines/chatterbox \
 		tests/engines/test_device.py tests/engines/test_linear.py tests/cli/test_app.py tests/cli/test_chatterbox.py \
 		tests/cli/test_download.py tests/cli/test_env.py tests/cli/test_whisper.py \
-		$(wildcard tests/test_*.py tests/engines/test_isolated*.py) tests/voices
+		$(wildcard tests/test_*.py tests/engines/test_isolated*.py) tests/voices tests/examples/test_models.py
 	$(MODELS)/bin/python -m pytest -m full_size tests/engines/chatterbox/test_full_size.py tests/cli/test_chatterbox.py
 
 # With those that have peers in an environment of their own (Python 3.11 or newer).
