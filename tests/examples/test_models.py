@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import httpx
 import pytest
 
+pytest.importorskip("httpx")
 pytest.importorskip("fastapi")
 pytest.importorskip("whisper")
 pytest.importorskip("chatterbox")
 
 import anyio
+import httpx
 import torch
 from fastapi_server import create_app
 

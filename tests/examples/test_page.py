@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+pytest.importorskip("httpx")
 pytest.importorskip("fastapi")
-pytest.importorskip("multipart")
+pytest.importorskip("python_multipart")
 pytest.importorskip("uvicorn")
 pytest.importorskip("websockets")
 pytest.importorskip("pocketsphinx")
 pytest.importorskip("playwright")
 
+import httpx
 from fastapi_server import create_app
 from playwright.sync_api import Page, expect
 

@@ -323,7 +323,7 @@ async def test_a_refused_clip_is_refused_again(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="the content is not audio") as caught:
             await stt.transcribe(no_audio)
         stt = copied(cassette, tmp_path).stt()
-    assert caught.type.__name__ == "AudioFormatError"
+    assert caught.type.__name__ == "AudioContainerError"
 
 
 async def test_who_withdraws_a_call_again_sees_no_difference() -> None:

@@ -21,7 +21,7 @@ from ._http._adapter import FastAPIWebSocketAdapter, FastAPIWebSocketAdapterFact
 from ._http._asgi import protect
 from ._http._conversation_router import conversation_router
 from ._http._handlers import install_error_handlers
-from ._http._openai import openai_router
+from ._http._openai._router import openai_router
 from ._http._transcription_router import transcription_router
 
 __all__ = [
