@@ -72,10 +72,12 @@ test: $(VENV)/.ready ## run every test
 
 check: lint types test-core test-models test ## everything CI holds a change to
 
-lint: $(VENV)/.ready ## style and import rules
+lint: $(VENV)/.ready ## style, import rules, and the container's files
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
+	$(BIN)/hadolint examples/fastapi_server/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec examples/fastapi_server/compose.yaml
 
 types: $(VENV)/.ready ## mypy --strict and pyright
 	$(BIN)/mypy

@@ -50,15 +50,11 @@ class Access:
         self._known = [(_digest(shown), who) for shown, who in known.items()]
         self.attempts = Attempts()
 
-    def token(self, token: str | None) -> Principal | None:
-        """Who opens a socket; None where nobody needs to be known.
-
-        Raises:
-            AuthenticationError: Somebody needs to, and this is nobody.
-        """
+    def token(self, token: str | None, client: str, now: float) -> Principal | None:
+        """Who opens a socket; None where nobody needs to be known. Otherwise as `header`."""
         if not self.is_asked:
             return None
-        return self._who(None if token is None else f"Bearer {token}")
+        return self.header(None if token is None else f"Bearer {token}", client, now)
 
     def header(self, authorization: str | None, client: str, now: float) -> Principal:
         """Who sends this header ``Authorization``; a client may be wrong only so often.

@@ -73,7 +73,7 @@ def gate(services: Services, permission: str) -> Gate:
         origins=settings.server.cors_origins,
         seats=services.seats,
         tickets=services.tickets,
-        authenticate=services.access.token,
+        authenticate=lambda token, client: services.access.token(token, client, services.now()),
         permission=permission,
         max_seconds=settings.limits.max_session_seconds,
         max_idle_seconds=settings.limits.max_idle_seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from websockets.sync.client import connect
 
 from realtime_stts.errors import AuthenticationError, RateLimitError
 from realtime_stts.middleware import FileAuditLog
+from realtime_stts.testing import speech
 from tests.examples.apps import OWNER, running, scripted_app, settings_in
 
 _ROOT = Path(__file__).parents[2]
@@ -213,11 +215,36 @@ class TestGuessing:
             assert answer.status_code == 429
             assert 1 <= int(answer.headers["Retry-After"]) <= 60
 
+    def test_on_sockets_counts_too(self, tmp_path: Path) -> None:
+        with running(scripted_app(tmp_path, _CLOSED)) as url:
+            address = url.replace("http", "ws") + "/ws/transcribe"
+            wrong = {"Authorization": "Bearer wrong"}
+            statuses = []
+            for _ in range(11):
+                with (
+                    pytest.raises(InvalidStatus) as refused,
+                    connect(address, additional_headers=wrong),
+                ):
+                    pass
+                statuses.append(refused.value.response.status_code)
+            assert statuses == [401] * 10 + [429]
+            assert httpx.post(f"{url}/api/tickets", headers=_TALKERS).status_code == 429
+
     def test_asking_without_anything_is_no_guess(self, open_server: str) -> None:
         for _ in range(20):
             assert httpx.get(f"{open_server}/api/health/detailed").status_code == 401
         allowed = httpx.get(f"{open_server}/api/health/detailed", headers=_OWNERS)
         assert allowed.status_code == 200
+
+
+class TestRates:
+    def test_are_limited_for_each_client_if_settings_say_so(self, tmp_path: Path) -> None:
+        limits = {"middleware.rate_limit": {"enabled": True, "rate": 0.01, "burst": 2.0}}
+        with running(scripted_app(tmp_path, limits)) as url:
+            answers = [httpx.post(f"{url}/tts", json={"text": "Good day."}) for _ in range(3)]
+            assert [answer.status_code for answer in answers] == [200, 200, 429]
+            assert answers[-1].json()["error_code"] == "too_many_requests"
+            assert 1 <= int(answers[-1].headers["Retry-After"]) <= 100
 
 
 class TestTickets:
@@ -233,6 +260,22 @@ class TestTickets:
 
     def test_are_for_those_who_are_known(self, closed_server: str) -> None:
         assert httpx.post(f"{closed_server}/api/tickets").status_code == 401
+
+    def test_stand_for_the_token_where_calls_ask_for_one(self, tmp_path: Path) -> None:
+        settings = {
+            **_CLOSED,
+            "middleware.authentication": {"enabled": True},
+            "pause_detection": {"engine": "energy"},
+        }
+        with running(scripted_app(tmp_path, settings)) as url:
+            ticket = httpx.post(f"{url}/api/tickets", headers=_TALKERS).json()["ticket"]
+            address = url.replace("http", "ws") + f"/ws/transcribe?ticket={ticket}"
+            with connect(address) as socket:
+                socket.send(bytes(16_000) + speech(1.0).resampled(16_000).data + bytes(64_000))
+                socket.send('{"action": "stop"}')
+                kinds = {json.loads(message)["type"] for message in socket}
+            assert "transcription" in kinds
+            assert "error" not in kinds
 
     def test_permit_what_their_owner_may(self, closed_server: str) -> None:
         headers = {"Authorization": f"Bearer {_READER}"}

@@ -16,6 +16,7 @@ import httpx
 from fastapi_server.services import Services
 
 from realtime_stts.errors import EngineLoadError, OverloadedError
+from realtime_stts.middleware import FileAuditLog
 from realtime_stts.testing import ScriptedSTTEngine, ScriptedTTSEngine
 from tests.examples.apps import running, scripted_app, settings_in, soon
 
@@ -69,6 +70,18 @@ class TestLoading:
             tts.may_load = True
             await these.reload()
             assert (these.state, these.problem) == ("ready", None)
+
+    async def test_a_reload_goes_on_in_the_same_audit(self, tmp_path: Path) -> None:
+        path = tmp_path / "audit.jsonl"
+        these = services(tmp_path, {"middleware.audit": {"enabled": True, "path": str(path)}})
+        async with these.running():
+            await until(these, "ready")
+            await these.tts.synthesize("one", {})
+            await these.reload()
+            await these.tts.synthesize("two", {})
+        calls = [line for line in path.read_text().splitlines() if '"tts"' in line]
+        assert len(calls) == 2
+        assert FileAuditLog.verify(path).ok
 
     async def test_a_reload_that_fails_says_so(self, tmp_path: Path) -> None:
         these = services(tmp_path, tts=Unloadable())

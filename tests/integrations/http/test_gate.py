@@ -44,7 +44,7 @@ BEN = Principal("ben", {"stt"})  # and no conversations
 ZOË = Principal("zoë", {"response"})  # whose name no header could hold
 
 
-def authenticate(token: str | None) -> Principal | None:
+def authenticate(token: str | None, client: str) -> Principal | None:
     known = {"annas": ANNA, "bens": BEN, "zoes": ZOË}
     if token not in known:
         raise AuthenticationError("not known")

@@ -629,7 +629,7 @@ def test_a_client_that_leaves_in_a_turn_leaves_nothing(server: Server) -> None:
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[str]:
-    def who(token: str | None) -> Principal:
+    def who(token: str | None, client: str) -> Principal:
         if token != "good":
             raise AuthenticationError("who is there?")
         return Principal("somebody", ("response",))

@@ -62,8 +62,8 @@ class Gate:
         origins: Of other pages that may connect; see `is_own_origin`.
         seats: For how many at a time there is room.
         tickets: Those that are let in by one, on the clock of `time.monotonic`.
-        authenticate: Who shows a token, or none; None if that need not be known. It refuses
-            with an `AuthenticationError`.
+        authenticate: Who shows a token, or none, from which address; None if that need not be
+            known. It refuses with an `AuthenticationError`, or a `RateLimitError`.
         permission: What whoever is known needs.
         max_seconds: After which a socket is closed with 1008; None for no limit.
         max_idle_seconds: For the socket's adapter: the gate itself reads nothing.
@@ -79,7 +79,7 @@ class Gate:
         origins: Collection[str] = (),
         seats: Seats | None = None,
         tickets: Tickets | None = None,
-        authenticate: Callable[[str | None], Principal | None] | None = None,
+        authenticate: Callable[[str | None, str], Principal | None] | None = None,
         permission: str = "response",
         max_seconds: float | None = None,
         max_idle_seconds: float | None = None,
@@ -151,8 +151,8 @@ class Gate:
             if bearer is None:
                 raise AuthenticationError("the ticket is not good any more")
         else:
-            token = bearer_token(websocket.scope)
-            bearer = Bearer(self._authenticate(token) if self._authenticate else None, token)
+            token, who = bearer_token(websocket.scope), self._authenticate
+            bearer = Bearer(who(token, client_of(websocket.scope)) if who else None, token)
         if (who := bearer.principal) is not None and self._permission not in who.permissions:
             raise PermissionDeniedError(f"{self._permission} is not permitted")
         return bearer
