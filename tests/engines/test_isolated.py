@@ -570,8 +570,11 @@ async def test_an_interpreter_that_cannot_be_run_is_refused(tmp_path: Path) -> N
 
 
 PARENT = """
-import os, sys, anyio
+import os, signal, sys, anyio
 from realtime_stts.engines.isolated import IsolatedTTSEngine
+
+# Whoever runs these tests in the background of a shell has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 async def main():
     engine = IsolatedTTSEngine("obedient")
