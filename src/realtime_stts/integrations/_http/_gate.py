@@ -151,8 +151,8 @@ class Gate:
             if bearer is None:
                 raise AuthenticationError("the ticket is not good any more")
         else:
-            token, who = bearer_token(websocket.scope), self._authenticate
-            bearer = Bearer(who(token, client_of(websocket.scope)) if who else None, token)
+            token, ask = bearer_token(websocket.scope), self._authenticate
+            bearer = Bearer(ask(token, client_of(websocket.scope)) if ask else None, token)
         if (who := bearer.principal) is not None and self._permission not in who.permissions:
             raise PermissionDeniedError(f"{self._permission} is not permitted")
         return bearer
