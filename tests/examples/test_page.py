@@ -22,7 +22,7 @@ import httpx
 from fastapi_server import create_app
 from playwright.sync_api import Page, expect
 
-from realtime_stts import AudioData
+from realtime_stts import AudioData, TranscriptionResult
 from tests.examples.apps import OWNER, running, scripted_app, settings_in, soon
 from tests.examples.browser import CHROMIUM, browsers, silence, speech, write_wav
 
@@ -36,12 +36,19 @@ PHRASES = ("hello there", "what time is it")
 PHONE = {"width": 360, "height": 740}
 
 
+async def answer(transcription: TranscriptionResult, context: Any) -> str:
+    """A long story, unless there is no time for one."""
+    if "time" in transcription.text:
+        return "I carry no watch. But there is always time for a good talk."
+    return "Hello! It is good to hear you. " + "There is so much to tell, and so it began. " * 5
+
+
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("recordings")
     hello, time = speech(*PHRASES)
-    # The second phrase is said while the answer to the first is heard.
-    call = [silence(2.5), hello, silence(2.6), time, silence(8)]
+    # The second phrase is said while the answer to the first is heard, however late that is.
+    call = [silence(2.5), hello, silence(5), time, silence(10)]
     return {
         "call": write_wav(folder / "call.wav", call),
         "question": write_wav(folder / "question.wav", [silence(2.5), time, silence(8)]),
@@ -57,7 +64,7 @@ def url(tmp_path_factory: pytest.TempPathFactory, recordings: dict[str, Path]) -
         "conversation.partial_interval": 0.2,
     }
     store = settings_in(tmp_path_factory.mktemp("server"), settings)
-    with running(create_app(store, management_token=OWNER)) as url:
+    with running(create_app(store, management_token=OWNER, responder=answer)) as url:
         yield url
 
 
