@@ -5,10 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from functools import partial
-from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -87,7 +83,6 @@ class Services:
         self.state: State = "starting"
         self.problem: str | None = None  # why the engines are not ready
         self._failure: Exception | None = None
-        self._temporary: Path | None = None
         self._tasks: TaskGroup | None = None
         self._over, self._gone = anyio.Event(), anyio.Event()  # for the parts in use to go
         self._loading: anyio.CancelScope | None = None
@@ -117,13 +112,6 @@ class Services:
     def management_token(self) -> str | None:
         """What lets the owner in; None if it is one of the settings'."""
         return self.access.management_token
-
-    @property
-    def temporary(self) -> Path:
-        """A folder that only this process can read, and that goes when it does."""
-        if self._temporary is None:
-            self._temporary = Path(mkdtemp(prefix="realtime-stts-"))
-        return self._temporary
 
     @staticmethod
     def now() -> float:
@@ -155,10 +143,6 @@ class Services:
         finally:
             self._tasks = None
             self.trail.close()
-            if self._temporary is not None:
-                with anyio.CancelScope(shield=True):
-                    remove = partial(rmtree, self._temporary, ignore_errors=True)
-                    await to_thread.run_sync(remove)
 
     async def drain(self) -> None:
         """Take on nothing new, let what is under way end, and close the sockets.

@@ -14,6 +14,7 @@ import re
 import signal
 import socket
 import struct
+import tempfile
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -87,7 +88,6 @@ class Watched:
             "descriptors": len(os.listdir("/proc/self/fd")),
             "children": _children(),
             "files": sum(1 for _ in self._folder.rglob("*")),
-            "temporary files": sum(1 for _ in services.temporary.rglob("*")),
             "seats": services.seats.taken,
             "sockets": len(services.connections.sockets),
             "requests": services.connections.requests,
@@ -130,7 +130,13 @@ def watched(
     folder: Path, settings: Mapping[str, Any] | None = None, **options: Any
 ) -> Iterator[tuple[Watched, str]]:
     app = Watched(scripted_app(folder, settings, **options), folder)
-    with running(app) as url:  # type: ignore[arg-type]
+    temporary = folder / "temporary"  # where uploads are kept meanwhile: looked at, too
+    temporary.mkdir()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        running(app) as url,  # type: ignore[arg-type]
+    ):
+        patch.setattr(tempfile, "tempdir", str(temporary))
         httpx.post(f"{url}/stt", files={"audio_file": ("a.wav", _wav(0.1))})  # all is loaded
         httpx.post(f"{url}/tts", json={"text": "Hello."})
         yield app, url

@@ -150,16 +150,6 @@ class TestReload:
 
 
 class TestWhatIsKept:
-    async def test_temporary_files_are_private_and_gone_with_the_server(
-        self, tmp_path: Path
-    ) -> None:
-        these = services(tmp_path)
-        async with these.running():
-            folder = these.temporary
-            assert folder.stat().st_mode & 0o777 == 0o700
-            (folder / "upload").write_bytes(b"private")
-        assert not folder.exists()
-
     def test_analytics_are_in_memory_unless_there_is_a_file(self, tmp_path: Path) -> None:
         file = tmp_path / "calls.sqlite"
         assert type(services(tmp_path).analytics).__name__ == "InMemoryAnalyticsStore"
