@@ -6,13 +6,12 @@ import logging
 from typing import Any, Literal
 
 from fastapi import APIRouter, WebSocket
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from realtime_stts import ConversationEngine
 from realtime_stts.conversation import EchoResponseGenerator, TemplateResponseGenerator
 from realtime_stts.integrations.fastapi import FastAPIWebSocketAdapter
-from realtime_stts.integrations.starlette import Gate, Problem
+from realtime_stts.integrations.starlette import Gate, Problem, deny
 from realtime_stts.middleware import AnalyticsMiddleware, Chain, LoggingMiddleware
 
 from ..services import Services
@@ -62,8 +61,7 @@ def router(services: Services, gate: Gate, max_message_bytes: int) -> APIRouter:
                 wanted = Wanted.model_validate(dict(websocket.query_params))
             except ValidationError as exc:
                 problem = Problem(422, "invalid_request", _wrong(exc))
-                body = problem.body(admitted.request_id)
-                await websocket.send_denial_response(JSONResponse(body, problem.status))
+                await deny(websocket, problem, admitted.request_id)
                 return
             adapter = _Counting(
                 websocket,

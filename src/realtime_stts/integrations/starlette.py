@@ -18,7 +18,7 @@ except ImportError as exc:
 from ._http._adapter import StarletteWebSocketAdapter
 from ._http._asgi import BodyLimitMiddleware, RequestMiddleware, protect
 from ._http._decoding import AudioDecoder
-from ._http._gate import Admitted, Gate
+from ._http._gate import Admitted, Gate, deny
 from ._http._origins import is_own_origin
 from ._http._problems import Problem, problem_of
 from ._http._seats import Seats
@@ -35,6 +35,7 @@ __all__ = [
     "Seats",
     "StarletteWebSocketAdapter",
     "Tickets",
+    "deny",
     "is_own_origin",
     "problem_of",
     "protect",
