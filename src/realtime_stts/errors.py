@@ -19,6 +19,7 @@
     │   ├── EngineCrashedError               its process ended; the next call starts another
     │   ├── EngineLoadError                  its model or library could not be loaded
     │   ├── EngineMemoryError                the model did not fit into its device's memory
+    │   ├── EngineRefusedError               it will not do this; another one may
     │   ├── EngineTimeoutError               it took longer than it was given
     │   └── ImplausibleSpeechError           what it said cannot be that text
     ├── TurnError                            ours: an event that cannot happen in that state
@@ -46,6 +47,7 @@ __all__ = [
     "EngineError",
     "EngineLoadError",
     "EngineMemoryError",
+    "EngineRefusedError",
     "EngineTimeoutError",
     "ImplausibleSpeechError",
     "MissingExtraError",
@@ -223,6 +225,10 @@ class EngineLoadError(EngineError):
 
 class EngineMemoryError(EngineError):
     """The model did not fit into the memory of its device."""
+
+
+class EngineRefusedError(EngineError):
+    """The engine will not take this request: asking again is in vain, another engine may."""
 
 
 class EngineTimeoutError(EngineError):

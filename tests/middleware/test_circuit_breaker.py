@@ -11,7 +11,12 @@ import anyio
 import pytest
 
 from realtime_stts.audio import AudioData
-from realtime_stts.errors import CircuitOpenError, EngineError, ImplausibleSpeechError
+from realtime_stts.errors import (
+    CircuitOpenError,
+    EngineError,
+    EngineRefusedError,
+    ImplausibleSpeechError,
+)
 from realtime_stts.middleware import Chain, CircuitBreakerMiddleware, Middleware
 from realtime_stts.protocols import SynthesisResult
 from realtime_stts.testing.suites import MiddlewareSuite
@@ -138,6 +143,7 @@ async def test_a_call_that_is_cancelled_gives_its_place_back() -> None:
     [
         ValueError("blank"),
         CircuitOpenError("another", 1.0),
+        EngineRefusedError("mouth", "not this text"),
         ImplausibleSpeechError("mouth", "too long"),
     ],
 )

@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 
 from realtime_stts.audio import AudioData
-from realtime_stts.errors import EngineError, ImplausibleSpeechError, OverloadedError
+from realtime_stts.errors import (
+    EngineError,
+    EngineRefusedError,
+    ImplausibleSpeechError,
+    OverloadedError,
+)
 from realtime_stts.middleware import (
     CallNext,
     Chain,
@@ -223,7 +228,14 @@ async def test_an_error_that_is_no_failure_after_a_result_changes_nothing_either
     assert fallback.statistics().down == ()
 
 
-@pytest.mark.parametrize("error", [OverloadedError("busy"), ImplausibleSpeechError("m", "noise")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OverloadedError("busy"),
+        EngineRefusedError("m", "not this"),
+        ImplausibleSpeechError("m", "noise"),
+    ],
+)
 async def test_another_engine_may_do_better_without_the_first_being_down(error: Exception) -> None:
     fallback = FallbackMiddleware(Mouth("second"))
     assert await served_by(Chain(fallback).wrap(Mouth(broken=error))) == "second"

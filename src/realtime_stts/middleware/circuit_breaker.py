@@ -9,7 +9,12 @@ from typing import Any, Final, Literal
 
 from anyio import current_time
 
-from ..errors import CircuitOpenError, EngineError, ImplausibleSpeechError
+from ..errors import (
+    CircuitOpenError,
+    EngineError,
+    EngineRefusedError,
+    ImplausibleSpeechError,
+)
 from ._breaker import Closed, HalfOpen, Open, Permit, Policy, Refusal, Report, State, admit, record
 from ._context import RequestContext
 from ._middleware import CallNext
@@ -31,10 +36,11 @@ _log = logging.getLogger(__name__)
 def broken(error: Exception) -> bool:
     """Whether an error says that the engine is broken, and not the request.
 
-    A text alone can make speech implausible: nobody shall open the circuit for all by one.
+    A text alone can make speech implausible, or be refused: nobody shall open the circuit for
+    all by one.
     """
     return isinstance(error, EngineError) and not isinstance(
-        error, CircuitOpenError | ImplausibleSpeechError
+        error, CircuitOpenError | EngineRefusedError | ImplausibleSpeechError
     )
 
 
@@ -63,7 +69,7 @@ class CircuitBreakerMiddleware:
             as long again does not keep the next one from trying.
         probes: Calls that may try at the same time then, and that must succeed to close it.
         on: The errors that are failures; unless given, every EngineError except
-            CircuitOpenError and ImplausibleSpeechError.
+            CircuitOpenError, EngineRefusedError and ImplausibleSpeechError.
         clock: Seconds, on any scale that only goes up.
         on_change: Told the old and the new state; it may not wait. What it raises is logged.
         name: What statistics and logs call it.

@@ -17,7 +17,7 @@ from typing_extensions import Self
 from .._edge import engine_name
 from .._request import new_request_id
 from ..audio import AudioData, StreamResampler
-from ..errors import EngineError, ImplausibleSpeechError, OverloadedError
+from ..errors import EngineError, EngineRefusedError, ImplausibleSpeechError, OverloadedError
 from ..protocols import ResponseGenerator, STTEngine, SynthesisResult, TTSEngine
 from ._call import _close, serve
 from ._context import RequestContext
@@ -215,7 +215,7 @@ class FallbackMiddleware:
 
     def _fell(self, candidate: _Candidate, error: Exception) -> None:
         candidate.failed += 1
-        if not isinstance(error, OverloadedError | ImplausibleSpeechError):
+        if not isinstance(error, OverloadedError | EngineRefusedError | ImplausibleSpeechError):
             candidate.retry_at = current_time() + self._recover_after
             if self._fall is not None:
                 self._fall.set()

@@ -15,6 +15,7 @@ from ..errors import (
     EngineError,
     EngineLoadError,
     EngineMemoryError,
+    EngineRefusedError,
     ImplausibleSpeechError,
 )
 from ._context import RequestContext
@@ -23,16 +24,23 @@ from ._replay import END, Attempts, On, first_result, judge
 
 __all__ = ["RetryBudget", "RetryMiddleware", "RetryStatistics", "transient"]
 
+_LASTING: Final = (
+    CircuitOpenError,
+    EngineLoadError,
+    EngineMemoryError,
+    EngineRefusedError,
+    ImplausibleSpeechError,
+)
+
 
 def transient(error: Exception) -> bool:
     """Whether the same call may well succeed in a moment.
 
     An EngineError, unless the engine is known not to answer (CircuitOpenError,
-    EngineLoadError, EngineMemoryError) or is asked again elsewhere (ImplausibleSpeechError).
+    EngineLoadError, EngineMemoryError), or not to answer this (EngineRefusedError), or is
+    asked again elsewhere (ImplausibleSpeechError).
     """
-    return isinstance(error, EngineError) and not isinstance(
-        error, CircuitOpenError | EngineLoadError | EngineMemoryError | ImplausibleSpeechError
-    )
+    return isinstance(error, EngineError) and not isinstance(error, _LASTING)
 
 
 class RetryBudget:
