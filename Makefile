@@ -10,12 +10,15 @@ MUTANTS := .venv-mutants
 BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 UV_VERSION := 0.13.9
+comma := ,
+# All but those of models, which have an environment of their own.
+EXTRAS := local,av,cli,discord,fastapi,microphone,notebook,openai,opentelemetry,prometheus,wyoming
 PORT ?= 8004
 # A process for each core; a file's tests stay together, as they share what takes long to make.
 PYTEST := python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check lint types test-core test-models bench bench-peers bench-whisper bench-chatterbox gpu soak \
+.PHONY: help demo serve test check lint types test-core test-models docs docs-serve dist bench bench-peers bench-whisper bench-chatterbox gpu soak \
 	mutants fixture constraints clean
 
 help: ## show this
@@ -25,7 +28,7 @@ $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	@echo "setting up $(VENV) (about half a minute, once)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install -q --python $(BIN)/python -c $(CONSTRAINTS) -e ".[local,av,cli,fastapi,microphone,opentelemetry,prometheus]" --group dev
+	$(BIN)/uv pip install -q --python $(BIN)/python -c $(CONSTRAINTS) -e ".[$(EXTRAS)]" --group dev
 	@touch $@
 
 # The core alone, without any extra: what `pip install realtime-stts` gives.
@@ -39,7 +42,7 @@ $(MODELS)/.ready: $(VENV)/.ready requirements/models.in requirements/models.txt
 	@echo "setting up $(MODELS) (6 GB, once)"
 	$(BIN)/uv venv -q --clear --python $(BIN)/python $(MODELS)
 	$(BIN)/uv pip install -q --python $(MODELS)/bin/python -c requirements/models.txt \
-		-e ".[local,cli,whisper,chatterbox]" --group test -r requirements/models.in
+		-e ".[local,cli,notebook,whisper,chatterbox]" --group test -r requirements/models.in
 	@touch $@
 
 # Ours and the peers of the benchmarks in one environment, so that one process can run both.
@@ -94,6 +97,24 @@ test-models: $(MODELS)/.ready ## the tests of what runs in torch
 		$(wildcard tests/test_*.py tests/engines/test_isolated*.py) tests/voices tests/examples/test_models.py
 	$(MODELS)/bin/python -m pytest -m full_size tests/engines/chatterbox/test_full_size.py tests/cli/test_chatterbox.py
 
+# Material for MkDocs warns of a second MkDocs, which the pins keep away.
+docs: $(VENV)/.ready ## build the docs as a site; writes out/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
+
+docs-serve: $(VENV)/.ready ## show the docs while you write
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+dist: $(VENV)/.ready ## build wheel, sdist and SBOM, and go a newcomer's way with them; writes out/dist
+	rm -rf out/dist
+	$(BIN)/python -m build -q --installer uv --outdir out/dist
+	$(BIN)/twine check --strict out/dist/*
+	$(BIN)/python -m tools.newcomer out/dist
+	$(BIN)/uv venv -q out/dist/.venv --python $(BIN)/python
+	$(BIN)/uv pip install -q --python out/dist/.venv/bin/python "realtime-stts[$(EXTRAS)] @ $$(ls out/dist/*.whl)"
+	$(BIN)/cyclonedx-py environment out/dist/.venv/bin/python --pyproject pyproject.toml --mc-type library \
+		--short-PURLs --output-reproducible -o out/dist/realtime_stts.cdx.json
+	rm -rf out/dist/.venv
+
 # With those that have peers in an environment of their own (Python 3.11 or newer).
 bench: $(VENV)/.ready $(PEERS)/.ready ## run the benchmarks; writes out/bench/
 	$(BIN)/python -m benchmarks
@@ -122,10 +143,10 @@ fixture: $(MODELS)/.ready ## train the Whisper of the tests again (half an hour 
 
 constraints: $(VENV)/.ready ## renew the pinned versions
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-annotate --no-header --no-emit-index-url \
-		--upgrade --extra local --extra av --extra cli --extra fastapi --extra microphone --extra opentelemetry --extra prometheus --extra testing \
+		--upgrade $(foreach extra,$(subst $(comma), ,$(EXTRAS)) testing,--extra $(extra)) \
 		--group dev --group mutation pyproject.toml -o $(CONSTRAINTS)
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-annotate --no-header --no-emit-index-url \
-		--upgrade --extra local --extra cli --extra whisper --extra chatterbox --group test \
+		--upgrade --extra local --extra cli --extra notebook --extra whisper --extra chatterbox --group test \
 		pyproject.toml requirements/models.in \
 		-o requirements/models.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url \

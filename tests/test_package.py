@@ -30,7 +30,11 @@ SOURCES = {
 # Packages of an extra that are behind one door: only that module says which extra it is.
 BEHIND_DOORS = {
     "realtime_stts.cli.": ("matplotlib", "rich", "typer"),
+    "realtime_stts.integrations._discord.": ("discord",),
     "realtime_stts.integrations._http.": ("fastapi", "starlette"),
+    "realtime_stts.integrations._openai_chat.": ("openai",),
+    "realtime_stts.integrations._notebook.": ("IPython", "matplotlib"),
+    "realtime_stts.integrations._wyoming.": ("wyoming",),
 }
 
 
