@@ -287,6 +287,63 @@ def _device(name: str | None) -> int | str | None:
 
 @app.command(
     epilog="[bold]Examples[/bold]\n\n"
+    "realtime-stts wyoming\n\n"
+    "realtime-stts wyoming --stt whisper:base --language de --language en --no-tts\n\n"
+    "realtime-stts wyoming --config config.yaml --uri tcp://0.0.0.0:10300"
+)
+@one_line_errors()
+def wyoming(
+    uri: Annotated[
+        str, typer.Option(metavar="URI", help="Where to listen: tcp://host:port or unix:///path.")
+    ] = "tcp://127.0.0.1:10300",
+    stt: SttOption = "pocketsphinx",
+    tts: TtsOption = "espeak",
+    no_stt: Annotated[bool, typer.Option("--no-stt", help="Only speak.")] = False,
+    no_tts: Annotated[bool, typer.Option("--no-tts", help="Only listen.")] = False,
+    languages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--language",
+            metavar="CODE",
+            help="What speech to text is offered for; may be repeated. "
+            "[dim]Default: what the engine says of itself, or en.[/dim]",
+        ),
+    ] = None,
+    pause_detector: Annotated[
+        str | None,
+        typer.Option(metavar="ENGINE", help="Tell clients of speech and pauses, such as silero."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Settings whose engines and middleware are used, not --stt, --tts."
+        ),
+    ] = None,
+) -> None:
+    """Be the ears and the voice of Home Assistant, by the Wyoming protocol.
+
+    In Home Assistant: Settings, Devices & services, Add integration, Wyoming
+    Protocol; host and port are where this listens. Ctrl-C stops.
+
+    The protocol has no password, so only this machine is listened to unless
+    --uri says otherwise. Needs an extra: pip install "realtime-stts\\[wyoming]"
+    """
+    from ._wyoming import Wanted, run_wyoming
+
+    run_wyoming(
+        Wanted(
+            uri,
+            None if no_stt else stt,
+            None if no_tts else tts,
+            pause_detector,
+            languages or (),
+            config,
+        )
+    )
+
+
+@app.command(
+    epilog="[bold]Examples[/bold]\n\n"
     "realtime-stts download whisper:base.en\n\n"
     "realtime-stts download whisper:turbo --root /srv/models"
 )
