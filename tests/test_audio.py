@@ -180,11 +180,9 @@ def test_its_representation_is_short_and_decodes_nothing() -> None:
 
 def test_a_notebook_plays_it() -> None:
     audio = noise(100)
-    html = audio._repr_html_()
-    head, tail = '<audio controls src="data:audio/wav;base64,', '"></audio>'
-    assert html.startswith(head)
-    assert html.endswith(tail)
-    assert AudioData.from_file(base64.b64decode(html[len(head) : -len(tail)])) == audio
+    _, _, rest = audio._repr_html_().partition('src="data:audio/wav;base64,')
+    wav, _, _ = rest.partition('"></audio>')
+    assert AudioData.from_file(base64.b64decode(wav)) == audio
 
 
 # -- from samples ------------------------------------------------------------------------

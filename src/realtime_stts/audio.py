@@ -7,7 +7,6 @@ leaves [-1, 1] is clipped, never wrapped.
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from . import _html
 from ._formats import ENCODED, PCM, check_finite, check_layout, from_float, stored, to_float
-from .errors import AudioFormatError
+from .errors import AudioError, AudioFormatError
 
 __all__ = ["AudioData", "StreamResampler"]
 
 _OPUS_RATES: Final = (8_000, 12_000, 16_000, 24_000, 48_000)  # Hz; RFC 6716, section 2
+_PLAYED: Final = 60.0  # s; as WAV in a notebook, up to 11.5 MB and a third more as base64
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -113,9 +114,27 @@ class AudioData:
         return f"AudioData({size}, {self.sample_rate} Hz, {self.channels} ch, {self.format})"
 
     def _repr_html_(self) -> str:
-        """A player, for notebooks."""
-        wav = base64.b64encode(self.encode("wav")).decode()
-        return f'<audio controls src="data:audio/wav;base64,{wav}"></audio>'
+        """A player, the waveform and the facts, for notebooks.
+
+        What is played is 16 bits, of 2 channels and 48 kHz at most. Audio of more than a
+        minute has no player: all of it would be kept in the notebook.
+        """
+        return _html.never_raising(self._as_html, self)
+
+    def _as_html(self) -> str:
+        channels = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
+        facts = (f"{self.sample_rate:,} Hz", channels, self.format)
+        try:
+            pcm = self.decoded()
+        except AudioError as exc:
+            return _html.facts(f"{len(self.data):,} bytes", *facts, f"cannot be decoded: {exc}")
+        length, wav, why = pcm.duration_seconds, None, None
+        if length > _PLAYED:
+            why = f"no player: more than {_PLAYED:g} s; .sliced(0, {_PLAYED:g}) has one"
+        elif pcm.data:
+            heard = pcm.mono() if pcm.channels > 2 else pcm
+            wav = heard.resampled(min(heard.sample_rate, 48_000)).converted().encode("wav")
+        return _html.audio(pcm.samples, wav, _html.duration(length), *facts, why)
 
     # -- made from other things ----------------------------------------------------------
 

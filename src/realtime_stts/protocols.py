@@ -25,6 +25,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from typing_extensions import Self
 
+from . import _html
 from .audio import AudioData
 
 __all__ = [
@@ -122,6 +123,20 @@ class TranscriptionResult:
             ],
         )
 
+    def _repr_html_(self) -> str:
+        return _html.never_raising(self._as_html, self)
+
+    def _as_html(self) -> str:
+        confidence = self.confidence
+        told = (
+            "partial: may still change" if self.partial else "final",
+            self.language or "language unknown",
+            _html.duration(self.duration) if self.segments else None,
+            None if confidence is None else f"confidence {confidence:.2f}",
+        )
+        settled = self.committed if self.partial else self.text
+        return _html.transcription(self.text, settled, told, self.words or self.segments)
+
 
 @dataclass(frozen=True, slots=True)
 class SynthesisResult:
@@ -133,6 +148,17 @@ class SynthesisResult:
     synthesis_time: float | None = None  # s of computing
     watermarked: bool | None = None  # whether a machine can tell that one spoke, if it is known
 
+    def _repr_html_(self) -> str:
+        return _html.never_raising(self._as_html, self)
+
+    def _as_html(self) -> str:
+        made = None
+        if self.synthesis_time is not None:
+            made = f"made in {_html.duration(self.synthesis_time)}"
+        marked = {True: "watermarked", False: "not watermarked", None: None}[self.watermarked]
+        told = _html.facts(f"voice {self.voice_id}", made, marked)
+        return _html.stack(_html.paragraph(self.text), told, self.audio_data._repr_html_())
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
@@ -142,6 +168,12 @@ class Exchange:
     user: str  # what the user said
     reply: str  # what was answered
     heard: str  # the part of the answer that was spoken: all of it, unless something failed
+
+    def _repr_html_(self) -> str:
+        build = _html.exchange
+        return _html.never_raising(
+            lambda: build(self.user, self.reply, self.heard, f"turn {self.turn}"), self
+        )
 
 
 @dataclass(slots=True)

@@ -26,6 +26,8 @@ from ..conversation import (
     TurnFailed,
     TurnMetrics,
 )
+from ..conversation._events import PARTS_OF_LATENCY
+from ..integrations._notebook._words import same_words
 from ..protocols import ConversationState
 from ._call import Phrase
 from ._recording import Moment
@@ -35,14 +37,6 @@ __all__ = ["Screen", "latency_table", "same_words"]
 _CALLER, _BOT, _FAINT, _BAD = "bold blue", "bold yellow", "dim", "red"
 _INDENT = " " * 12
 
-# The parts of `TurnMetrics.time_to_first_audio`, in order, and what a reader calls them.
-_PARTS = {
-    "end_of_turn_delay": "end of turn",
-    "transcription_delay": "transcription",
-    "time_to_first_text": "answer",
-    "tts_time_to_first_byte": "voice",
-    "handover_delay": "handover",
-}
 _WHOLE = "time_to_first_audio"
 
 # Why a turn that has words gets no answer.
@@ -139,21 +133,12 @@ def latency_table(metrics: Sequence[TurnMetrics]) -> Table:
     caption = "from the end of the caller's speech, as the detector hears it"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=caption)
     table.add_column("ms")
-    for header in (*_PARTS.values(), "first sound"):
+    for header in (*PARTS_OF_LATENCY.values(), "first sound"):
         table.add_column(header, justify="right")
     for name, of in (("median", median), ("max", max)):
-        figures = [of([_ms(m, part) for m in metrics]) for part in (*_PARTS, _WHOLE)]
+        figures = [of([_ms(m, part) for m in metrics]) for part in (*PARTS_OF_LATENCY, _WHOLE)]
         table.add_row(name, *(f"{figure:.0f}" for figure in figures))
     return table
-
-
-def same_words(said: str, heard: str) -> bool:
-    """Whether the words are the same, whatever their case and punctuation."""
-    return _words(said) == _words(heard)
-
-
-def _words(text: str) -> list[str]:
-    return ["".join(filter(str.isalnum, word)) for word in text.casefold().split()]
 
 
 def _line(turn: int | str, who: str, style: str, text: str) -> Text:
@@ -169,7 +154,9 @@ def _verdict(heard: str, phrase: Phrase | None) -> Text:
 
 
 def _where_the_time_went(metrics: TurnMetrics) -> str:
-    parts = " + ".join(f"{_ms(metrics, part):.0f} {name}" for part, name in _PARTS.items())
+    parts = " + ".join(
+        f"{_ms(metrics, part):.0f} {name}" for part, name in PARTS_OF_LATENCY.items()
+    )
     return f"first sound after {_ms(metrics, _WHOLE):.0f} ms = {parts}"
 
 

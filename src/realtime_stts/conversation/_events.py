@@ -10,13 +10,15 @@ seconds of input audio since the session began; durations are seconds.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
+from .. import _html
 from .._endpoint import SpeechStarted, SpeechStopped
 from ..audio import AudioData
 from ..protocols import ConversationState, TranscriptionResult
 
 __all__ = [
+    "PARTS_OF_LATENCY",
     "Action",
     "Discard",
     "Drop",
@@ -62,6 +64,16 @@ __all__ = [
 
 Outcome = Literal["answered", "interrupted", "silent", "backchannel", "echo", "short"]
 EndReason = Literal["input ended", "closed", "duration limit", "no audio came"]
+
+
+# The parts of `TurnMetrics.time_to_first_audio`, in order, and what a reader calls them.
+PARTS_OF_LATENCY: Final = {
+    "end_of_turn_delay": "end of turn",
+    "transcription_delay": "transcription",
+    "time_to_first_text": "answer",
+    "tts_time_to_first_byte": "voice",
+    "handover_delay": "handover",
+}
 
 
 # -- events: what the host is told ---------------------------------------------------
@@ -185,6 +197,18 @@ class TurnMetrics:
     playout: float = 0.0  # of it, what was played
     interruptions: int = 0  # how often the user spoke over it, false ones included
 
+    def _repr_html_(self) -> str:
+        return _html.never_raising(self._as_html, self)
+
+    def _as_html(self) -> str:
+        parts = [(what, getattr(self, name)) for name, what in PARTS_OF_LATENCY.items()]
+        bar = _html.share_of_time(parts, self.time_to_first_audio)
+        made = _html.duration(self.audio_duration)
+        played = f"{_html.duration(self.playout)} of {made} of answer played"
+        times = self.interruptions
+        spoken_over = f"spoken over {times} time{'' if times == 1 else 's'}" if times else None
+        return _html.stack(bar, _html.facts(played if self.audio_duration else None, spoken_over))
+
 
 @dataclass(frozen=True, slots=True)
 class TurnEnded:
@@ -203,6 +227,15 @@ class TurnEnded:
     outcome: Outcome = "answered"
     speech: tuple[float, float] = (0.0, 0.0)  # when the user spoke, on the audio clock
 
+    def _repr_html_(self) -> str:
+        return _html.never_raising(self._as_html, self)
+
+    def _as_html(self) -> str:
+        start, end = self.speech
+        told = (f"turn {self.turn}", self.outcome, f"spoke from {start:.2f} to {end:.2f} s")
+        words = _html.exchange(self.transcript, self.reply, self.heard, *told)
+        return _html.stack(words, self.metrics._repr_html_())
+
 
 @dataclass(frozen=True, slots=True)
 class TurnFailed:
@@ -215,6 +248,16 @@ class TurnFailed:
     error: Exception
     request_id: str
     speech: tuple[float, float] = (0.0, 0.0)  # when the user spoke, on the audio clock
+
+    def _repr_html_(self) -> str:
+        return _html.never_raising(self._as_html, self)
+
+    def _as_html(self) -> str:
+        why = _html.paragraph(f"{type(self.error).__name__}: {self.error}", "failed")
+        start, end = self.speech
+        spoken = f"spoke from {start:.2f} to {end:.2f} s"
+        told = _html.facts(f"turn {self.turn}", spoken, f"request {self.request_id}")
+        return _html.stack(why, told)
 
 
 @dataclass(frozen=True, slots=True)

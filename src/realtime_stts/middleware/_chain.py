@@ -10,6 +10,7 @@ from typing import Any, Final, overload
 
 from typing_extensions import Self
 
+from .. import _html
 from .._edge import engine_name, not_none
 from ..audio import AudioData
 from ..instrumentation import LoadDetails
@@ -120,6 +121,9 @@ class Chain:
     def __repr__(self) -> str:
         return f"Chain({', '.join(self.names)})"
 
+    def _repr_html_(self) -> str:
+        return _html.never_raising(lambda: _html.layers(self.names, "an engine"), self)
+
 
 def _name(middleware: object) -> str:
     name = getattr(middleware, "name", None) or getattr(middleware, "__name__", None)
@@ -159,6 +163,9 @@ class _Wrapped:
 
     def __repr__(self) -> str:
         return f"{self._chain!r}.wrap({self._engine!r})"
+
+    def _repr_html_(self) -> str:
+        return _html.never_raising(lambda: _html.layers(self._chain.names, self.name), self)
 
 
 class _STT(_Wrapped):

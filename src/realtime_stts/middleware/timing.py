@@ -9,6 +9,7 @@ from math import ceil
 from threading import Lock
 from typing import Any, NamedTuple
 
+from .. import _html
 from ._context import RequestContext, Status, outcome
 from ._observer import Observation, Observer
 
@@ -56,6 +57,16 @@ class TimingStatistics:
     engine: Distribution  # waiting for the engine
     overhead: Distribution  # processing without the engine: what the chain costs
     time_to_first_result: Distribution  # of the calls that had one
+
+    def _repr_html_(self) -> str:
+        return _html.never_raising(self._as_html, self)
+
+    def _as_html(self) -> str:
+        names = ("total", "processing", "engine", "overhead", "time_to_first_result")
+        rows = [(name.replace("_", " "), getattr(self, name)) for name in names]
+        calls = f"{self.count} call{'' if self.count == 1 else 's'}"
+        told = (f"{self.errors} failed", f"{self.cancelled} withdrawn", f"{self.slow} slow")
+        return _html.statistics(rows, calls, *told)
 
 
 class _Times(NamedTuple):

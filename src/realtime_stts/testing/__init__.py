@@ -1,7 +1,7 @@
 """Everything to test a voice application without a microphone, a model or a wait.
 
-* `virtual_time` and the pytest plugin ``realtime_stts.testing.plugin``: an hour of
-  conversation in the time of its computing.
+* `virtual_time`, `run_on_virtual_time` and the pytest plugin
+  ``realtime_stts.testing.plugin``: an hour of conversation in the time of its computing.
 * `Caller`: somebody who calls a session, waits, interrupts and hangs up; the `Call` it was,
   and `assert_within`.
 * ``Scripted…``: engines that say what the test tells them to, when, and fail on demand.
@@ -46,7 +46,7 @@ from ._tone_reader import tone_text
 from ._tone_stt import ToneSTTEngine
 from ._tones import speak_tones, tone_spelling
 from ._tts import ScriptedTTSEngine, TTSCall
-from ._virtual_time import virtual_time
+from ._virtual_time import run_on_virtual_time, virtual_time
 from ._websocket import (
     MemoryWebSocketAdapter,
     MemoryWebSocketClient,
@@ -104,6 +104,7 @@ __all__ = [
     "chunked",
     "connected_pair",
     "no_leaks",
+    "run_on_virtual_time",
     "speak_tones",
     "speech",
     "tone_spelling",

@@ -14,14 +14,21 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, TypeVar
+
+import anyio
+from anyio import to_thread
+from typing_extensions import TypeVarTuple, Unpack
 
 from ..errors import MissingExtraError
 from ._threads import workers_at_work
 
-__all__ = ["virtual_time"]
+__all__ = ["run_on_virtual_time", "virtual_time"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 def virtual_time(backend: str = "asyncio") -> tuple[str, dict[str, Any]]:
@@ -43,6 +50,30 @@ def virtual_time(backend: str = "asyncio") -> tuple[str, dict[str, Any]]:
     if backend == "trio":
         return backend, _trio_options()
     raise ValueError(f"the backend is asyncio or trio, not {backend!r}")
+
+
+async def run_on_virtual_time(
+    func: Callable[[Unpack[Ts]], Awaitable[T]], *args: Unpack[Ts], backend: str = "asyncio"
+) -> T:
+    """Await ``func(*args)`` on a virtual clock while an event loop already runs.
+
+        call = await run_on_virtual_time(Caller(engine).says("hello").run)
+
+    A running loop keeps its own clock, so this is another one, in a thread of its own that
+    ends with it: what notebooks need, whose cells are in a loop from the beginning. Give it
+    what belongs to no loop yet: an engine, not a session under way. It cannot be withdrawn:
+    a cancellation takes effect once it has ended.
+
+    Args:
+        func: An async function.
+        backend: As of `virtual_time`, which also says what is raised.
+    """
+    name, options = virtual_time(backend)
+
+    def run() -> T:
+        return anyio.run(func, *args, backend=name, backend_options=options)
+
+    return await to_thread.run_sync(run)
 
 
 class _VirtualTimeLoop(asyncio.SelectorEventLoop):

@@ -25,8 +25,9 @@ from realtime_stts import (
     TranscriptionResult,
     TurnMetrics,
 )
-from realtime_stts.cli._recording import Moment, Recording, Turn
-from realtime_stts.cli._timeline import compose, draw_timeline, wrap
+from realtime_stts.integrations._notebook._recording import Moment, Recording, Turn
+from realtime_stts.integrations._notebook._timeline import compose, draw_timeline
+from realtime_stts.integrations._notebook._words import wrap
 
 RATE = 8_000
 
