@@ -12,7 +12,7 @@ from realtime_stts.settings import Settings, json_schema
 from realtime_stts.settings._schema import reference
 from realtime_stts.settings._validation import LEAVES
 
-PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 
 
 def test_it_is_json_schema_of_today() -> None:

@@ -161,7 +161,7 @@ def check_settings(
 
 def _mend(path: Path | None) -> str:
     where = "the variable" if path is None else f"{path} or the variable"
-    return f"correct it in {where} that it names; docs/settings.md has every key"
+    return f"correct it in {where} that it names; docs/reference/settings.md has every key"
 
 
 def _paths(settings: Settings) -> Iterator[tuple[str, str, str]]:
