@@ -212,7 +212,6 @@ class ConversationEngine:
             raise ValueError(f"the conversation has no {missing} engine: give it one first")
         provider = self.config_provider
         stt_config = provider.get_stt_config() if provider else {}
-        tts_config = provider.get_tts_config() if provider else {}
         conversation_config = provider.get_conversation_config() if provider else {}
         policy = policy or self.policy
         lead = self._playout_lead if playout_lead is None else playout_lead
@@ -234,13 +233,22 @@ class ConversationEngine:
                     else end_of_turn
                 ),
                 language=language or self._language or stt_config.get("language"),
-                voice_config={**tts_config, **(self._voice_config or {}), **(voice_config or {})},
+                voice_config=self.voice_config(voice_config),
                 max_history=conversation_config.get("max_history_length", 50),
                 playout_frame=None if lead == inf else playout_frame,
                 playout_lead=lead,
                 instrumentation=self._instrumentation,
             )
         )
+
+    def voice_config(self, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What a synthesis is given: the configuration's keys, the engine's, and ``own``.
+
+        A later one goes over an earlier one.
+        """
+        provider = self.config_provider
+        configured = provider.get_tts_config() if provider else {}
+        return {**configured, **(self._voice_config or {}), **(own or {})}
 
     async def handle_conversation(
         self,

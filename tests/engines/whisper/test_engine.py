@@ -357,6 +357,7 @@ async def _nothing() -> Any:
 async def test_a_model_of_english_refuses_other_languages(english_only: Path) -> None:
     async with WhisperSTTEngine(str(english_only), "cpu", temperature=0.0, sample_len=1) as stt:
         assert stt.get_model_info()["is_multilingual"] is False
+        assert stt.languages == ("en",)
         with pytest.raises(ValueError, match=r"nothing\.en\.pt hears English only, not 'de'"):
             await stt.transcribe(AudioData.silence(1.0, 16_000), "german")
         stream = stt.stream(_nothing(), "de")
@@ -442,6 +443,11 @@ async def test_it_is_loaded_used_released_and_loaded_again(
     assert not stt.model_loaded
     assert await stt.transcribe(say("good bye")) == first
     assert stt.model_loaded
+
+
+def test_the_name_says_whether_a_model_hears_more_than_english() -> None:
+    assert WhisperSTTEngine("base.en").languages == ("en",)
+    assert {"en", "de", "yue"} < {*WhisperSTTEngine("base").languages}
 
 
 async def test_what_is_known_of_the_model_grows_when_it_is_loaded(tiny_words: Path) -> None:

@@ -372,6 +372,12 @@ async def test_languages_are_those_given_or_what_the_engine_says() -> None:
 
     async with WyomingServer(stt=German([]), uri=ANY_PORT) as server:
         assert server.offers == ["german hears de, nds"]
+
+    class Polyglot(German):
+        languages = ("de",) * 9
+
+    async with WyomingServer(stt=Polyglot([]), uri=ANY_PORT) as server:
+        assert server.offers == ["german hears 9 languages"]
     tts = ScriptedTTSEngine(voices=("a", "b"))
     async with WyomingServer(stt=German([]), tts=tts, languages=["de"], uri=ANY_PORT) as server:
         assert server.offers == ["german hears de", "ScriptedTTSEngine speaks with 2 voices"]

@@ -266,6 +266,20 @@ class WhisperSTTEngine(LocalEngine[Model]):
         return self._device if self._loaded is None else str(self._loaded.device)
 
     @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that it hears, by ISO 639-1's codes or Whisper's own.
+
+        Of a file that is not loaded they are not known, and all of Whisper's are given.
+        """
+        model = self._loaded
+        english = (
+            self._checkpoint.name.endswith(".en")
+            if model is None
+            else not model.whisper.is_multilingual
+        )
+        return ("en",) if english else tuple(LANGUAGES)
+
+    @property
     def statistics(self) -> BatcherStatistics:
         """How well calls were batched so far."""
         return self._batcher.statistics

@@ -26,12 +26,7 @@ async def spoken(
     """
     assert engine.tts_engine is not None
     tts, limit = streaming_tts(engine.tts_engine), engine.limits.synthesis
-    provider = engine.config_provider
-    voice = {
-        **(provider.get_tts_config() if provider else {}),
-        **(engine._voice_config or {}),
-        **(voice_config or {}),
-    }
+    voice = engine.voice_config(voice_config)
     splitter = SentenceSplitter()
     for sentence in (*splitter.feed(text), *splitter.flush()):
         if said := speakable(sentence):

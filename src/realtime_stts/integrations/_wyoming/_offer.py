@@ -21,6 +21,8 @@ _ATTRIBUTION: Final = Attribution("realtime-stts", "https://pypi.org/project/rea
 # Home Assistant takes no text to speech without a voice; where an engine names none, its own.
 _UNNAMED: Final = "default"
 
+_MAX_TOLD: Final = 8  # languages by name, in a line for people
+
 
 @dataclass(frozen=True, slots=True)
 class WyomingLimits:
@@ -59,7 +61,8 @@ class Offer:
         stt: Hears. None: nothing is transcribed.
         tts: Speaks. None: nothing is spoken.
         detector: Each transcription listens with a clone of it, or with what it makes.
-        languages: Those that ``stt`` hears, as it is described.
+        languages: Those that ``stt`` hears. None: what its attribute ``languages`` says once
+            it is loaded, or English.
     """
 
     def __init__(
@@ -67,13 +70,14 @@ class Offer:
         stt: STTEngine | None,
         tts: TTSEngine | None,
         detector: PauseDetector | Callable[[], PauseDetector] | None,
-        languages: Sequence[str],
+        languages: Sequence[str] | None,
     ) -> None:
+        self._given = stt, languages
         self.stt = None if stt is None else streaming_stt(stt, None)
         self.tts = None if tts is None else streaming_tts(tts)
         self.streams_transcripts = isinstance(stt, StreamingSTTEngine)
         self._detector = detector
-        self._languages = [*languages]
+        self._languages: list[str] = []
         self._voices: list[dict[str, Any]] = []
         self.info = Info()
 
@@ -86,7 +90,9 @@ class Offer:
         return None if self._detector is None else own_detector(self._detector)
 
     async def refresh(self) -> None:
-        """Ask for the voices, and describe what there is now."""
+        """Ask for languages and voices, and describe what there is now."""
+        stt, languages = self._given
+        self._languages = [*(languages or getattr(stt, "languages", None) or ("en",))]
         if self.tts is not None:
             self._voices = await self.tts.list_voices()
         self.info = Info(
@@ -96,7 +102,9 @@ class Offer:
 
     def lines(self) -> list[str]:
         """A line on each engine, for people."""
-        hears = [f"{each.name} hears {', '.join(self._languages)}" for each in self.info.asr]
+        known = self._languages
+        told = ", ".join(known) if len(known) <= _MAX_TOLD else f"{len(known)} languages"
+        hears = [f"{each.name} hears {told}" for each in self.info.asr]
         return hears + [
             f"{each.name} speaks with {len(each.voices)} voice{'s' * (len(each.voices) != 1)}"
             for each in self.info.tts

@@ -65,8 +65,7 @@ class WyomingServer:
         if stt is None and tts is None:
             raise ValueError("there is nothing to serve: give stt, tts or both")
         self._engines: tuple[STTEngine | TTSEngine | None, ...] = (stt, tts)
-        known: Sequence[str] = languages or getattr(stt, "languages", None) or ("en",)
-        self._offer = Offer(stt, tts, pause_detector, known)
+        self._offer = Offer(stt, tts, pause_detector, languages)
         self._offer.detector()  # or say now that it cannot be cloned
         self._address = Address.of(uri)
         self._limits = limits or WyomingLimits()
