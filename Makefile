@@ -73,7 +73,7 @@ serve: $(VENV)/.ready ## the server of examples/fastapi_server and its page, on 
 test: $(VENV)/.ready ## run every test
 	$(BIN)/$(PYTEST)
 
-check: lint types test-core test-models test ## everything CI holds a change to
+check: lint types docs test-core test-models test ## everything CI holds a change to
 
 lint: $(VENV)/.ready ## style, import rules, and the container's files
 	$(BIN)/ruff check
@@ -94,7 +94,7 @@ test-models: $(MODELS)/.ready ## the tests of what runs in torch
 	$(MODELS)/bin/$(PYTEST) -m "not full_size" tests/engines/whisper tests/engines/chatterbox \
 		tests/engines/test_device.py tests/engines/test_linear.py tests/cli/test_app.py tests/cli/test_chatterbox.py \
 		tests/cli/test_download.py tests/cli/test_env.py tests/cli/test_whisper.py \
-		$(wildcard tests/test_*.py tests/engines/test_isolated*.py) tests/voices tests/examples/test_models.py
+		$(wildcard tests/test_*.py tests/engines/test_isolated*.py) tests/voices tests/examples/test_models.py tests/examples/test_notebooks.py
 	$(MODELS)/bin/python -m pytest -m full_size tests/engines/chatterbox/test_full_size.py tests/cli/test_chatterbox.py
 
 # Material for MkDocs warns of a second MkDocs, which the pins keep away.
