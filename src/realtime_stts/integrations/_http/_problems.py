@@ -1,8 +1,4 @@
-"""PURE: what an error of the library is to a client over HTTP.
-
-A client is told whose fault it is, in words of our own: an error's own text may hold a path,
-a setting or what somebody said, and goes to the log.
-"""
+"""PURE: what an error of the library is to a client over HTTP."""
 
 from __future__ import annotations
 
@@ -11,27 +7,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
-from ...errors import (
-    AudioContainerError,
-    AudioFormatError,
-    AudioLimitError,
-    AuditError,
-    AuthenticationError,
-    CircuitOpenError,
-    EngineCrashedError,
-    EngineError,
-    EngineLoadError,
-    EngineMemoryError,
-    EngineTimeoutError,
-    MissingExtraError,
-    OverloadedError,
-    PermissionDeniedError,
-    RateLimitError,
-    SettingsError,
-    UnknownEngineError,
-    UnknownVoiceError,
-    VoiceError,
-)
+from ...errors import SettingsError
+from .._told import SOMETHING, told
 
 __all__ = ["INTERNAL", "Problem", "code_of", "problem_of"]
 
@@ -66,33 +43,27 @@ class Problem:
         return {"detail": detail, "error_code": self.code, "request_id": request_id}
 
 
-INTERNAL: Final = Problem(500, "internal_error", "Something went wrong here. It has been logged.")
+INTERNAL: Final = Problem(500, "internal_error", SOMETHING)
 
 _SOON: Final = 1.0  # s; a place or a process is free again within a sentence
 
-# The first that fits: what is derived stands before what it derives from. The text of those
-# marked True is about the caller's own input, and quotes nobody else.
-_TABLE: Final[tuple[tuple[type[Exception], int, str, str | bool], ...]] = (
-    (AudioContainerError, 415, "unsupported_audio", True),
-    (AudioLimitError, 413, "audio_too_long", True),
-    (AudioFormatError, 422, "unusable_audio", True),
-    (UnknownVoiceError, 404, "unknown_voice", "There is no such voice."),
-    (VoiceError, 422, "unusable_voice", True),
-    (SettingsError, 422, "invalid_settings", True),
-    (PermissionDeniedError, 403, "not_permitted", "This is not permitted."),
-    (AuthenticationError, 401, "not_authenticated", "Show who you are: send a valid token."),
-    (RateLimitError, 429, "too_many_requests", "Too many requests."),
-    (OverloadedError, 503, "overloaded", "Too much is going on here at the moment."),
-    (CircuitOpenError, 503, "engine_unavailable", "The engine has failed and is being left alone."),
-    (EngineTimeoutError, 503, "engine_timeout", "The engine took too long."),
-    (EngineLoadError, 503, "engine_unavailable", "The engine cannot be loaded."),
-    (EngineMemoryError, 503, "engine_unavailable", "The engine is out of memory."),
-    (EngineCrashedError, 503, "engine_unavailable", "The engine crashed. Please try again."),
-    (EngineError, 500, "engine_failed", "The engine failed."),
-    (UnknownEngineError, 503, "engine_unavailable", "The engine that is set is not installed."),
-    (MissingExtraError, 503, "engine_unavailable", "A package that this needs is not installed."),
-    (AuditError, 503, "audit_unavailable", "The call could not be recorded, so it was not made."),
-)
+_STATUSES: Final = {
+    "unsupported_audio": 415,
+    "audio_too_long": 413,
+    "unusable_audio": 422,
+    "unknown_voice": 404,
+    "unusable_voice": 422,
+    "invalid_settings": 422,
+    "not_permitted": 403,
+    "not_authenticated": 401,
+    "too_many_requests": 429,
+    "overloaded": 503,
+    "engine_unavailable": 503,
+    "engine_timeout": 503,
+    "engine_refused": 422,
+    "engine_failed": 500,
+    "audit_unavailable": 503,
+}
 
 _CODES: Final = {
     400: "bad_request",
@@ -111,21 +82,19 @@ _CODES: Final = {
 
 def problem_of(error: Exception) -> Problem:
     """What a client is told of ``error``: `INTERNAL`, if it is none of the library's."""
-    for kind, status, code, said in _TABLE:
-        if isinstance(error, kind):
-            return Problem(status, code, _detail(error, said), _retry_after(error, status))
-    return INTERNAL
+    found = told(error)
+    if found is None:
+        return INTERNAL
+    code, detail = found
+    status = _STATUSES[code]
+    if isinstance(error, SettingsError):
+        return Problem(status, code, error.problems)
+    return Problem(status, code, detail, _retry_after(error, status))
 
 
 def code_of(status: int) -> str:
     """The error code of an answer that has only a status."""
     return _CODES.get(status, "internal_error" if status >= 500 else "bad_request")
-
-
-def _detail(error: Exception, said: str | bool) -> str | Mapping[str, str]:
-    if isinstance(said, str):
-        return said
-    return error.problems if isinstance(error, SettingsError) else str(error)
 
 
 def _retry_after(error: Exception, status: int) -> float | None:
