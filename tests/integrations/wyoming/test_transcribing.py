@@ -15,7 +15,7 @@ from wyoming.audio import AudioChunk, AudioStart, AudioStop
 
 from realtime_stts import AudioData
 from realtime_stts.engines.energy import EnergyPauseDetector
-from realtime_stts.errors import EngineCrashedError, EngineError
+from realtime_stts.errors import EngineCrashedError, EngineError, SettingsError
 from realtime_stts.integrations._wyoming._offer import Offer, WyomingLimits
 from realtime_stts.protocols import TranscriptionResult
 from realtime_stts.testing import (
@@ -206,6 +206,7 @@ def test_a_detector_that_hears_one_stream_only_is_refused() -> None:
         (EngineError("stt", "/home/anna/secret"), "engine_failed", "The engine failed. (request "),
         (EngineCrashedError("stt", "secret"), "engine_unavailable", "The engine crashed."),
         (ValueError("no language secret"), "invalid_request", "The engine does not take this"),
+        (SettingsError({"stt": "secret"}), "internal_error", "Something went wrong here."),
         (RuntimeError("secret"), "internal_error", "Something went wrong here."),
     ],
 )
