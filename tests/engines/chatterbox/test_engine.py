@@ -414,6 +414,7 @@ async def test_it_tells_of_its_model(checkpoint: Callable[[str], Path]) -> None:
     tts = ChatterboxTTSEngine("cpu", model=checkpoint("turbo"))
     assert not tts.model_loaded
     assert await tts.is_available()
+    assert tts.is_downloaded
     info = tts.get_model_info()
     assert (info["model_type"], info["sample_rate"], info["watermark"]) == ("turbo", 24_000, True)
     with small("turbo"):

@@ -435,6 +435,7 @@ async def test_it_is_loaded_used_released_and_loaded_again(
     assert isinstance(stt, StreamingSTTEngine)
     assert not stt.model_loaded
     assert await stt.is_available()
+    assert stt.is_downloaded
     await stt.load()
     assert stt.model_loaded
     await stt.warmup()
@@ -526,6 +527,7 @@ def test_the_registry_knows_it_by_its_name(tiny_words: Path) -> None:
 async def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     stt = WhisperSTTEngine(model_path=tmp_path / "gone.pt")
     assert not await stt.is_available()
+    assert not stt.is_downloaded
     with pytest.raises(EngineLoadError, match=r"there is no file .*gone\.pt"):
         await stt.transcribe(AudioData.silence(1.0, 16_000))
     assert not stt.model_loaded

@@ -189,6 +189,11 @@ class ChatterboxTTSEngine(LocalEngine[Model]):
 
     # -- the model
 
+    @property
+    def is_downloaded(self) -> bool:
+        """Whether all files are here, so that loading fetches none; not whether they are whole."""
+        return self._checkpoint.is_present
+
     async def is_available(self) -> bool:
         return self._checkpoint.folder is None or self._checkpoint.is_present
 

@@ -248,6 +248,11 @@ class WhisperSTTEngine(LocalEngine[Model]):
 
     # -- the model
 
+    @property
+    def is_downloaded(self) -> bool:
+        """Whether the file is here, so that loading fetches nothing; not whether it is whole."""
+        return self._checkpoint.is_present
+
     async def is_available(self) -> bool:
         return self._checkpoint.url is not None or self._checkpoint.is_present
 
