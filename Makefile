@@ -12,14 +12,14 @@ CONSTRAINTS := requirements/constraints.txt
 UV_VERSION := 0.13.9
 comma := ,
 # All but those of models, which have an environment of their own.
-EXTRAS := local,av,cli,discord,fastapi,microphone,notebook,openai,opentelemetry,prometheus,wyoming
+EXTRAS := local,av,bench,cli,discord,fastapi,microphone,notebook,openai,opentelemetry,prometheus,ray,wyoming
 PORT ?= 8004
 # A process for each core; a file's tests stay together, as they share what takes long to make.
 PYTEST := python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check lint types test-core test-models docs docs-serve dist bench bench-peers bench-whisper bench-chatterbox gpu soak \
-	mutants fixture constraints clean
+.PHONY: help demo serve test check guard lint types test-core test-models test-ray docs docs-serve dist bench bench-peers bench-whisper \
+	bench-chatterbox gpu soak mutants fixture constraints clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -70,10 +70,13 @@ demo: $(VENV)/.ready ## hold a spoken conversation; leaves out/demo/
 serve: $(VENV)/.ready ## the server of examples/fastapi_server and its page, on this machine alone; PORT=8004
 	REALTIME_STTS_PATHS__OUTPUT=out/serve PYTHONPATH=examples $(BIN)/python -m fastapi_server --port $(PORT)
 
-test: $(VENV)/.ready ## run every test
-	$(BIN)/$(PYTEST)
+test: $(VENV)/.ready ## run every test but those of models and clusters
+	$(BIN)/$(PYTEST) -m "not cluster"
 
-check: lint types docs test-core test-models test ## everything CI holds a change to
+check: lint types docs guard test-core test-models test-ray test ## everything CI holds a change to
+
+guard: $(VENV)/.ready ## count the instructions of the core's work; more than a tenth above the baseline fails
+	$(BIN)/python -m benchmarks.guard
 
 lint: $(VENV)/.ready ## style, import rules, and the container's files
 	$(BIN)/ruff check
@@ -96,6 +99,10 @@ test-models: $(MODELS)/.ready ## the tests of what runs in torch
 		tests/cli/test_download.py tests/cli/test_env.py tests/cli/test_whisper.py \
 		$(wildcard tests/test_*.py tests/engines/test_isolated*.py) tests/voices tests/examples/test_models.py tests/examples/test_notebooks.py
 	$(MODELS)/bin/python -m pytest -m full_size tests/engines/chatterbox/test_full_size.py tests/cli/test_chatterbox.py
+
+# One process: a cluster takes the machine's cores, and a gigabyte and a half.
+test-ray: $(VENV)/.ready ## the tests on a Ray cluster of two nodes, both of them here
+	$(BIN)/python -m pytest -m cluster tests/integrations/ray
 
 # Material for MkDocs warns of a second MkDocs, which the pins keep away.
 docs: $(VENV)/.ready ## build the docs as a site; writes out/site
