@@ -16,16 +16,15 @@ from __future__ import annotations
 import gc
 import json
 import os
-import platform
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
 import anyio
+
+from realtime_stts.benchmark._machine import machine
 
 __all__ = [
     "Round",
@@ -159,31 +158,6 @@ def timed_async(
         return (perf_counter() - start) / number * scale
 
     return lambda: anyio.run(calls)
-
-
-def machine() -> dict[str, object]:
-    """Where and when: a figure means nothing without it."""
-    torch = sys.modules.get("torch")
-    gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
-    return {
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "gpu": gpu,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-
-
-def _cpu_model() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
 
 
 def table(rows: Sequence[Row]) -> str:

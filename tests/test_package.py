@@ -34,6 +34,7 @@ BEHIND_DOORS = {
     "realtime_stts.integrations._http.": ("fastapi", "starlette"),
     "realtime_stts.integrations._openai_chat.": ("openai",),
     "realtime_stts.integrations._notebook.": ("IPython", "matplotlib"),
+    "realtime_stts.integrations._ray.": ("ray",),
     "realtime_stts.integrations._wyoming.": ("wyoming",),
 }
 

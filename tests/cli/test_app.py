@@ -22,7 +22,9 @@ from realtime_stts.testing import speech
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
-COMMANDS = ("transcribe", "say", "demo", "talk", "download", "env", "settings", "doctor")
+COMMANDS = (
+    "transcribe", "say", "demo", "talk", "wyoming", "download", "bench", "env", "settings", "doctor",
+)  # fmt: skip
 
 
 def run(*args: str, input: bytes | None = None) -> tuple[int, str, str]:
@@ -53,7 +55,9 @@ class TestHelp:
         assert (code, err) == (0, "")
         assert "Usage: realtime-stts" in out
 
-    @pytest.mark.parametrize("command", ["transcribe", "say", "demo", "talk", "download"])
+    @pytest.mark.parametrize(
+        "command", ["transcribe", "say", "demo", "talk", "wyoming", "download", "bench"]
+    )
     def test_every_command_with_options_has_examples(self, command: str) -> None:
         _, out, _ = run(command, "--help")
         assert f"realtime-stts {command} " in out.partition("Examples")[2]

@@ -76,7 +76,7 @@ def test_every_error_is_in_the_table_with_whose_fault_it_is() -> None:
         "the engine's: it failed too often: it is left alone for a while", "", "503",
     ]  # fmt: skip
     assert [name for name, row in found.items() if row[1] == "yes"] == [
-        "EngineError", "EngineCrashedError", "EngineTimeoutError",
+        "EngineError", "EngineCrashedError", "EngineTimeoutError", "EngineUnavailableError",
     ]  # fmt: skip
     owned = r"(the (caller|engine|installation|machine)'s|ours|nobody's): "
     for name in set(found) - {"RealtimeSTTSError", "AudioError"}:

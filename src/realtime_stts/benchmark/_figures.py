@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 
 from ..audio import AudioData
@@ -21,6 +22,10 @@ class Figure:
     ``case`` is unique within its suite. ``per`` has one weight for each sample, for rates
     that are pooled: their value is ``sum(samples) / sum(per)``, as a word error rate is the
     errors of all utterances over the words of all.
+
+    Raises:
+        ValueError: There is no sample, or one is not finite; or the weights are not what the
+            statistic wants: as many as samples, none below zero, and not all of them zero.
     """
 
     suite: str  # such as "stt"
@@ -31,6 +36,20 @@ class Figure:
     statistic: Statistic = "p50"  # what the value is of the samples
     better: Literal["lower", "higher", ""] = "lower"  # "" where neither is
     note: str = ""  # what a reader has to know, in a few words
+
+    def __post_init__(self) -> None:
+        if not self.samples or not all(map(isfinite, self.samples)):
+            raise ValueError(f"{self.suite}, {self.case}: samples are finite, and at least one")
+        if (self.per is not None) != (self.statistic == "ratio"):
+            raise ValueError(f"{self.suite}, {self.case}: a ratio, and only it, has weights")
+        if self.per is not None and not _are_weights(self.per, len(self.samples)):
+            raise ValueError(
+                f"{self.suite}, {self.case}: one weight for each sample, none below 0, some above"
+            )
+
+
+def _are_weights(per: tuple[float, ...], n: int) -> bool:
+    return len(per) == n and all(isfinite(each) and each >= 0 for each in per) and any(per)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,3 +71,4 @@ class Job:
     quick: bool  # whether less is measured: all suites together in under 3 minutes on 2 cores
     seed: int  # of whatever is random
     tell: Callable[[str], None]  # what is going on now, in a few words, for whoever waits
+    language: str = "en"  # of the utterances, ISO 639-1
