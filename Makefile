@@ -6,6 +6,8 @@ CORE := .venv-core
 MODELS := .venv-models
 PEERS := .venv-bench
 FASTER_WHISPER := .venv-faster-whisper
+FASTRTC := .venv-fastrtc
+REALTIMESTT := .venv-realtimestt
 MUTANTS := .venv-mutants
 BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
@@ -28,7 +30,7 @@ $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	@echo "setting up $(VENV) (about half a minute, once)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install -q --python $(BIN)/python -c $(CONSTRAINTS) -e ".[$(EXTRAS)]" --group dev
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c $(CONSTRAINTS) -e ".[$(EXTRAS)]" --group dev
 	@touch $@
 
 # The core alone, without any extra: what `pip install realtime-stts` gives.
@@ -57,6 +59,21 @@ $(FASTER_WHISPER)/.ready: $(VENV)/.ready requirements/faster-whisper.in requirem
 	$(BIN)/uv venv -q --clear --python $(BIN)/python $(FASTER_WHISPER)
 	$(BIN)/uv pip install -q --python $(FASTER_WHISPER)/bin/python -c requirements/faster-whisper.txt \
 		-r requirements/faster-whisper.in
+	@touch $@
+
+# Nor these: one wants older packages than the other peers, and one torch and a C compiler.
+$(FASTRTC)/.ready: $(VENV)/.ready requirements/fastrtc.in requirements/fastrtc.txt
+	$(BIN)/uv venv -q --clear --python $(BIN)/python $(FASTRTC)
+	$(BIN)/uv pip install -q --python $(FASTRTC)/bin/python -c requirements/fastrtc.txt -r requirements/fastrtc.in
+	@touch $@
+
+$(REALTIMESTT)/.ready: $(VENV)/.ready requirements/realtimestt.in requirements/realtimestt.txt
+	@echo "setting up $(REALTIMESTT) (5 GB, once)"
+	@command -v cc >/dev/null && echo '#include <portaudio.h>' | cc -E -x c - >/dev/null 2>&1 || \
+		{ echo "RealtimeSTT builds PyAudio, which needs: apt-get install gcc libc6-dev portaudio19-dev"; exit 1; }
+	$(BIN)/uv venv -q --clear --python $(BIN)/python $(REALTIMESTT)
+	$(BIN)/uv pip install -q --python $(REALTIMESTT)/bin/python -c requirements/realtimestt.txt \
+		-r requirements/realtimestt.in
 	@touch $@
 
 $(MUTANTS)/.ready: $(VENV)/.ready
@@ -102,7 +119,7 @@ test-models: $(MODELS)/.ready ## the tests of what runs in torch
 
 # One process: a cluster takes the machine's cores, and a gigabyte and a half.
 test-ray: $(VENV)/.ready ## the tests on a Ray cluster of two nodes, both of them here
-	$(BIN)/python -m pytest -m cluster tests/integrations/ray
+	$(BIN)/python -m pytest -m cluster tests/integrations/ray tests/cli/test_batch_ray.py
 
 # Material for MkDocs warns of a second MkDocs, which the pins keep away.
 docs: $(VENV)/.ready ## build the docs as a site; writes out/site
@@ -127,8 +144,10 @@ bench: $(VENV)/.ready $(PEERS)/.ready ## run the benchmarks; writes out/bench/
 	$(BIN)/python -m benchmarks
 	$(PEERS)/bin/python -m benchmarks middleware
 
-bench-peers: $(PEERS)/.ready ## the benchmarks of sessions, beside pipecat, and of middleware, beside others
-	$(PEERS)/bin/python -m benchmarks sessions middleware
+# What cannot be set up is told of at the end, and the others are measured.
+bench-peers: $(PEERS)/.ready ## the same conversations beside pipecat, LiveKit Agents, FastRTC and RealtimeSTT, and middleware beside others
+	-@$(MAKE) --no-print-directory -k $(FASTRTC)/.ready $(MODELS)/.ready $(REALTIMESTT)/.ready
+	$(PEERS)/bin/python -m benchmarks sessions middleware peers
 
 bench-whisper: $(MODELS)/.ready $(FASTER_WHISPER)/.ready ## the benchmark of Whisper, beside openai-whisper and faster-whisper
 	$(MODELS)/bin/python -m benchmarks whisper
@@ -160,6 +179,10 @@ constraints: $(VENV)/.ready ## renew the pinned versions
 		--upgrade --extra local pyproject.toml requirements/bench.in -o requirements/bench.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-annotate --no-header --no-emit-index-url \
 		--upgrade requirements/faster-whisper.in -o requirements/faster-whisper.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
+		--upgrade requirements/fastrtc.in -o requirements/fastrtc.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
+		--upgrade requirements/realtimestt.in -o requirements/realtimestt.txt
 
 clean: ## remove what was set up and made
-	rm -rf $(VENV) $(CORE) $(MODELS) $(PEERS) $(FASTER_WHISPER) $(MUTANTS) out
+	rm -rf $(VENV) $(CORE) $(MODELS) $(PEERS) $(FASTER_WHISPER) $(FASTRTC) $(REALTIMESTT) $(MUTANTS) out

@@ -114,8 +114,10 @@ class TestMistakes:
         assert (code, out) == (1, "")
         assert err.startswith("error: stdin: ")
 
-    def test_a_folder(self, tmp_path: Path) -> None:
-        assert run("transcribe", str(tmp_path)) == (1, "", f"error: {tmp_path}: Is a directory\n")
+    def test_a_folder_without_sound(self, tmp_path: Path) -> None:
+        code, out, err = run("transcribe", str(tmp_path))
+        assert (code, out) == (1, "")
+        assert err.startswith(f"error: {tmp_path}: there is no sound file; looked for .wav")
 
     def test_an_engine_that_nobody_knows(self, clip: Path) -> None:
         for args in (

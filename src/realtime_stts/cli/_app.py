@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from enum import Enum
 from pathlib import Path
@@ -12,12 +11,14 @@ import anyio
 
 from .. import __version__
 from ..errors import AudioDeviceError, MissingExtraError
-from ._console import FAILED, MISUSED, fail, one_line_errors, out, read_audio, tell
+from ._console import FAILED, MISUSED, fail, one_line_errors, out, tell
 
 try:
     import typer
     from rich.table import Table
 
+    from ._batch_command import EPILOG as TRANSCRIBING
+    from ._batch_command import transcribe
     from ._env import app as environments
     from ._settings import app as settings_commands
 except ImportError as exc:
@@ -67,43 +68,7 @@ def _main(
     """Real-time speech in the terminal: to text, from text, and a whole conversation."""
 
 
-@app.command(
-    epilog="[bold]Examples[/bold]\n\n"
-    "realtime-stts transcribe talk.mp3\n\n"
-    "realtime-stts transcribe talk.flac --json > talk.json\n\n"
-    "cat talk.wav | realtime-stts transcribe -"
-)
-@one_line_errors()
-def transcribe(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE", help="wav, flac, ogg, opus or mp3, whatever its name; - for stdin."
-        ),
-    ],
-    stt: SttOption = "pocketsphinx",
-    language: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CODE", help="The language spoken, such as en. [dim]Default: detect it.[/dim]"
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print words, times and confidence as JSON.")
-    ] = False,
-) -> None:
-    """Turn a recording into text.
-
-    Only the result goes to stdout. Progress is shown on stderr.
-    """
-    from ._speech import transcribe, transcription_fields
-
-    clip = read_audio(file)
-    result = anyio.run(transcribe, clip, stt, language)
-    if as_json:
-        typer.echo(json.dumps(transcription_fields(result, clip), ensure_ascii=False, indent=2))
-    else:
-        typer.echo(result.text)
+app.command(epilog=TRANSCRIBING)(transcribe)
 
 
 @app.command(
@@ -367,6 +332,87 @@ def download(
 
     path = anyio.run(download, engine, root)
     tell(f"{engine} needs no download" if path is None else f"{engine}: {path}")
+
+
+@app.command(
+    epilog="[bold]Examples[/bold]\n\n"
+    "realtime-stts bench --quick\n\n"
+    "realtime-stts bench stt --stt whisper:base.en --data LibriSpeech/test-clean\n\n"
+    "realtime-stts bench --compare out/bench/bench.json\n\n"
+    "realtime-stts bench --compare monday.json --read friday.json"
+)
+@one_line_errors()
+def bench(
+    suites: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SUITE]...",
+            show_default=False,
+            help="stt, tts, turn-taking, barge-in, voice-to-voice, sessions, middleware. "
+            "[dim]Default: all.[/dim]",
+        ),
+    ] = None,
+    stt: SttOption = "pocketsphinx",
+    tts: TtsOption = "espeak",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Measure less: all of it in under three minutes.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Recordings of a minute at most, with transcripts: NAME.txt beside each, "
+            "transcripts.tsv (name, tab, text), LibriSpeech's *.trans.txt, or manifest.jsonl "
+            "(audio_filepath, text). [dim]Default: sentences that eSpeak speaks.[/dim]",
+        ),
+    ] = None,
+    language: Annotated[
+        str, typer.Option(metavar="CODE", help="The language of the recordings.")
+    ] = "en",
+    out_dir: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="Where the files go.")
+    ] = Path("out/bench"),
+    old: Annotated[
+        Path | None,
+        typer.Option("--compare", metavar="OLD.json", help="Say what changed since that report."),
+    ] = None,
+    new: Annotated[
+        Path | None,
+        typer.Option("--read", metavar="NEW.json", help="Show that report, measure nothing."),
+    ] = None,
+    across_engines: Annotated[
+        bool, typer.Option("--across-engines", help="Compare although the engines differ.")
+    ] = False,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of whatever is random.")] = 0,
+    repeat: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Run each suite so often; samples are joined.")
+    ] = 1,
+) -> None:
+    """Measure how fast and how good engines and conversations are here.
+
+    Prints tables, and writes bench.json with every sample, bench.md, and a
+    chart of each suite. Fails where a suite does: its own checks are among it.
+
+    Needs an extra: pip install "realtime-stts\\[bench]"
+    """
+    from ._bench import Wanted, run_bench
+
+    wanted = Wanted(
+        suites=suites or (),
+        stt=stt,
+        tts=tts,
+        quick=quick,
+        data=data,
+        language=language,
+        folder=out_dir,
+        old=old,
+        new=new,
+        across_engines=across_engines,
+        seed=seed,
+        repeat=repeat,
+    )
+    if not run_bench(wanted):
+        raise typer.Exit(FAILED)
 
 
 @app.command(
