@@ -170,6 +170,13 @@ def test_a_detector_slower_than_the_pause_ends_the_turn_as_soon_as_it_is_sure() 
     assert UserTurnEnded(1, end=2.0, audio_end=2.3, decided=2.3) in actions
 
 
+@given(n=st.integers(0, 100_000))
+def test_a_turn_ends_on_its_frame_and_not_the_one_after(n: int) -> None:
+    """Moments are frames over a rate, and sums of those differ in their last bits."""
+    paused = stop(n / 50)
+    assert run(start(n / 50), paused, Tick((n + 25) / 50))[-1] == Reply(1)
+
+
 def test_the_deadline_is_the_moment_the_state_changes() -> None:
     state, _ = step(TurnState(), start(1.0), POLICY)
     assert deadline(state, POLICY) == 11.0
@@ -475,7 +482,7 @@ LONG = (Voiced(3.2, 0.1), Voiced(3.3, 0.1))  # enough, with what was certain bef
             id="but words stop it whenever they come",
         ),
         pytest.param(
-            (*LONG, stop(3.7), start(4.1), Tick(8.0)),
+            (*LONG, stop(3.7), start(4.0), Tick(8.0)),
             [HoldReply(1, 3.3)],
             id="it is held as long as they speak",
         ),

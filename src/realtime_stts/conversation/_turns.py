@@ -252,7 +252,7 @@ def step(state: TurnState, signal: Signal, policy: TurnPolicy) -> _Step:
     """
     at = signal.decided if isinstance(signal, SpeechStarted | SpeechStopped) else signal.at
     actions: tuple[Action, ...] = ()
-    while (due := deadline(state, policy)) is not None and at >= due:
+    while (due := deadline(state, policy)) is not None and at >= due - _TOLERANCE:
         state, taken = _fall_due(state, due, policy)
         actions += taken
     if isinstance(signal, Tick):
