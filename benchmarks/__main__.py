@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from ._report import table, write
 _HERE = Path(__file__).parent
 _NAMES = sorted(path.stem.removeprefix("bench_") for path in _HERE.glob("bench_*.py"))
 _MODELS = {"chatterbox", "whisper"}  # in torch, on the device they are told: `make bench-whisper`
-_PEERS = {"middleware"}  # where the packages are that it is compared with: `make bench-peers`
+_PEERS = {"middleware", "peers"}  # where their peers are: `make bench-peers`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,15 +48,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
 
     agreed = True
+    missing: dict[str, list[str]] = {}
     for name in names:
-        run = importlib.import_module(f"{__package__}.bench_{name}").run
-        rows = run(options.device) if name in _MODELS else run()
+        module = importlib.import_module(f"{__package__}.bench_{name}")
+        rows = module.run(options.device) if name in _MODELS else module.run()
         report = name if options.device == "cpu" else f"{name}-{options.device}"
         print(f"{report}\n{table(rows)}\n-> {write(report, rows, options.out)}\n", flush=True)
         agreed = agreed and all(row.equal for row in rows)
+        missing[name] = [*getattr(module, "MISSING", ())]
+    for name, reasons in missing.items():
+        if reasons:
+            print("\n".join([f"{name}: what was not measured here, and why", *reasons, ""]))
+            _note(f"{name}-missing", reasons, options.out)
     if not agreed:
         print("an equality gate failed: its rows measure different work", file=sys.stderr)
     return 0 if agreed else 1
+
+
+def _note(name: str, lines: Sequence[str], folder: Path) -> None:
+    """Write ``folder/NAME.json``, a list, whole or not at all."""
+    partial = folder / f".{name}-{os.getpid()}.partial"
+    try:
+        partial.write_text(json.dumps(lines, indent=2) + "\n", encoding="utf-8")
+        partial.replace(folder / f"{name}.json")
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _has_gpu() -> bool:

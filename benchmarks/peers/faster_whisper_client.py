@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from whisper.tokenizer import get_tokenizer
 
-__all__ = ["PYTHON", "FasterWhisper"]
+__all__ = ["PYTHON", "FasterWhisper", "export"]
 
 _ROOT = Path(__file__).parents[2]
 _MODELS = _ROOT / "out" / "bench" / "faster_whisper"
@@ -61,7 +61,7 @@ class FasterWhisper:
         ]
         if not folder.is_dir():
             exported = Path(self._scratch.name) / "weights.npz"
-            _export(self._checkpoint, exported)
+            export(self._checkpoint, exported)
             command += ["--convert", exported]
         self._process = subprocess.Popen(
             command,
@@ -160,8 +160,13 @@ class FasterWhisper:
         self._scratch.cleanup()
 
 
-def _export(checkpoint: Path, to: Path) -> None:
-    """Write what `faster_whisper_speed.convert` reads, which has no torch."""
+def export(checkpoint: Path, to: Path) -> None:
+    """Write what `faster_whisper_speed.convert` reads, which has no torch.
+
+    Args:
+        checkpoint: A file with ``dims`` and ``model_state_dict``.
+        to: A file ``.npz``.
+    """
     loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
     n_vocab = loaded["dims"]["n_vocab"]
     multilingual = n_vocab >= 51865
