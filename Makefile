@@ -44,7 +44,7 @@ $(MODELS)/.ready: $(VENV)/.ready requirements/models.in requirements/models.txt
 	@echo "setting up $(MODELS) (6 GB, once)"
 	$(BIN)/uv venv -q --clear --python $(BIN)/python $(MODELS)
 	$(BIN)/uv pip install -q --python $(MODELS)/bin/python -c requirements/models.txt \
-		-e ".[local,cli,notebook,whisper,chatterbox]" --group test -r requirements/models.in
+		-e ".[local,bench,cli,notebook,whisper,chatterbox]" --group test -r requirements/models.in
 	@touch $@
 
 # Ours and the peers of the benchmarks in one environment, so that one process can run both.
@@ -175,7 +175,7 @@ constraints: $(VENV)/.ready ## renew the pinned versions
 		--upgrade $(foreach extra,$(subst $(comma), ,$(EXTRAS)) testing,--extra $(extra)) \
 		--group dev --group mutation pyproject.toml -o $(CONSTRAINTS)
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-annotate --no-header --no-emit-index-url \
-		--upgrade --extra local --extra cli --extra notebook --extra whisper --extra chatterbox --group test \
+		--upgrade --extra local --extra bench --extra cli --extra notebook --extra whisper --extra chatterbox --group test \
 		pyproject.toml requirements/models.in \
 		-o requirements/models.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
