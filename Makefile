@@ -21,7 +21,7 @@ PYTEST := python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test check guard guard-update lint types test-core test-models test-ray docs docs-serve dist bench bench-peers bench-whisper \
-	bench-chatterbox gpu soak mutants fixture constraints clean
+	bench-chatterbox bench-ray gpu soak mutants fixture constraints clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -157,6 +157,10 @@ bench-whisper: $(MODELS)/.ready $(FASTER_WHISPER)/.ready ## the benchmark of Whi
 
 bench-chatterbox: $(MODELS)/.ready ## the benchmark of Chatterbox, beside chatterbox-tts
 	$(MODELS)/bin/python -m benchmarks chatterbox
+
+bench-ray: $(VENV)/.ready ## what a hop to a Ray cluster costs, and what replicas bring; and the day of a cluster that loses some
+	$(BIN)/python -m benchmarks ray
+	$(BIN)/python -m benchmarks.ray_cluster
 
 gpu: $(MODELS)/.ready ## both on a GPU; fails where torch sees none
 	$(MODELS)/bin/python -m benchmarks whisper chatterbox --device cuda

@@ -16,6 +16,7 @@ _HERE = Path(__file__).parent
 _NAMES = sorted(path.stem.removeprefix("bench_") for path in _HERE.glob("bench_*.py"))
 _MODELS = {"chatterbox", "whisper"}  # in torch, on the device they are told: `make bench-whisper`
 _PEERS = {"middleware", "peers"}  # where their peers are: `make bench-peers`
+_CLUSTER = {"ray"}  # a minute and a half, on a cluster of this machine: `make bench-ray`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"which ones (all but those of models, and with peers): {', '.join(_NAMES)}",
+        help="which ones (all but those of models and clusters, and with peers): "
+        + ", ".join(_NAMES),
     )
     parser.add_argument("--out", type=Path, default=_HERE.parent / "out" / "bench", help="folder")
     parser.add_argument(
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"where models run ({', '.join(sorted(_MODELS))}); cuda writes NAME-cuda.json",
     )
     options = parser.parse_args(arguments)
-    names = options.names or [name for name in _NAMES if name not in _MODELS | _PEERS]
+    names = options.names or [name for name in _NAMES if name not in _MODELS | _PEERS | _CLUSTER]
     if unknown := set(names) - set(_NAMES):
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
     if options.device != "cpu":

@@ -21,6 +21,7 @@
     │   ├── EngineMemoryError                the model did not fit into its device's memory
     │   ├── EngineRefusedError               it will not do this; another one may
     │   ├── EngineTimeoutError               it took longer than it was given
+    │   ├── EngineUnavailableError           there is nowhere to send the request now
     │   └── ImplausibleSpeechError           what it said cannot be that text
     ├── TurnError                            ours: an event that cannot happen in that state
     ├── OverloadedError                      nobody's: more was asked for than the limit allows
@@ -49,6 +50,7 @@ __all__ = [
     "EngineMemoryError",
     "EngineRefusedError",
     "EngineTimeoutError",
+    "EngineUnavailableError",
     "ImplausibleSpeechError",
     "MissingExtraError",
     "OverloadedError",
@@ -238,6 +240,10 @@ class EngineTimeoutError(EngineError):
         self.seconds = seconds
         super().__init__(engine, f"gave nothing within {seconds:g} s", request_id=request_id)
         self.args = (engine, seconds)  # what it is made of again when it is copied
+
+
+class EngineUnavailableError(EngineError):
+    """There is nowhere to send the request now: nothing runs, or it cannot be reached."""
 
 
 class ImplausibleSpeechError(EngineError):

@@ -23,7 +23,8 @@ if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
 COMMANDS = (
-    "transcribe", "say", "demo", "talk", "wyoming", "download", "bench", "env", "settings", "doctor",
+    "transcribe", "say", "demo", "talk", "wyoming", "download", "bench",
+    "env", "settings", "doctor",
 )  # fmt: skip
 
 

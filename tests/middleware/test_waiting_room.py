@@ -68,6 +68,27 @@ def test_a_slot_that_comes_free_goes_to_who_waits_and_not_to_who_comes() -> None
     assert not room.enter()
 
 
+def test_more_slots_go_to_who_waits() -> None:
+    room = full(slots=1, places=4)
+    tickets = [waits(room, key) for key in "aab"]
+    room.resize(3, 4, now=2.0)
+    assert [ticket.state for ticket in tickets] == [ADMITTED, WAITING, ADMITTED]
+    assert (room.running, room.waiting, room.longest_wait) == (3, 1, 2.0)
+
+
+def test_of_fewer_slots_the_taken_ones_go_as_their_calls_end() -> None:
+    room = full(slots=3, places=4)
+    ticket = waits(room, "a")
+    room.resize(1, 0, now=0.0)
+    assert ticket.state is WAITING
+    room.leave(0.0, 1.0)
+    room.leave(0.0, 1.0)
+    assert (ticket.state, room.running) == (WAITING, 1)
+    room.leave(0.0, 1.0)
+    assert (ticket.state, room.running) == (ADMITTED, 1)
+    assert room.wait("b", 0.0, nobody) is None
+
+
 def test_the_waker_is_called_once_and_when_it_is_over() -> None:
     room, woken = full(), list[str]()
     room.wait("a", 0.0, lambda: woken.append("a"))
@@ -165,12 +186,11 @@ def test_the_longest_wait_is_of_those_who_were_admitted() -> None:
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Calls come, end and give up in any order."""
-
-    slots, places = 2, 4
+    """Calls come, end and give up in any order, and the room changes."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.slots, self.places = 2, 4
         self.room = WaitingRoom(self.slots, self.places)
         self.running: list[Ticket | None] = []  # None: it never waited
         self.waiting: list[Ticket] = []
@@ -196,16 +216,17 @@ class AnyOrder(RuleBasedStateMachine):
     def arrive(self, key: str) -> None:
         if self.room.enter():
             assert not self.waiting
+            assert len(self.running) < self.slots
             self.running.append(None)
             return
-        assert len(self.running) == self.slots
+        assert len(self.running) >= self.slots
         number = len(self.woken)
         ticket = self.room.wait(key, 0.0, lambda: self.woken.update([number]))
         self.woken[number] += 0
         if ticket is None:
-            assert len(self.waiting) == self.places
+            assert len(self.waiting) >= self.places
             queued = Counter(each.key for each in self.waiting)
-            assert max(queued.values()) <= queued[key] + 1
+            assert max(queued.values(), default=0) <= queued[key] + 1
         else:
             self.waiting.append(ticket)
         self._settle()
@@ -231,12 +252,19 @@ class AnyOrder(RuleBasedStateMachine):
         self.room.give_up(ticket, 0.0)
         self._settle()
 
+    @rule(slots=st.integers(1, 4), places=st.integers(0, 4))
+    def resize(self, slots: int, places: int) -> None:
+        for each in range(min(self.slots, slots - 1) + 1, slots + 1):  # one by one, to be noted
+            self.room.resize(each, places, 0.0)
+            self._settle()
+        self.slots, self.places = slots, places
+
     @invariant()
     def nothing_is_lost(self) -> None:
-        assert self.room.running == len(self.running) <= self.slots
-        assert self.room.waiting == len(self.waiting) <= self.places
+        assert self.room.running == len(self.running)
+        assert self.room.waiting == len(self.waiting)
         # Nobody waits while a slot is free.
-        assert not self.waiting or self.room.running == self.slots
+        assert not self.waiting or self.room.running >= self.slots
         # Bounded: there is a queue for who waits, and for nobody else.
         assert set(self.room._queues) == {ticket.key for ticket in self.waiting}
 

@@ -52,8 +52,8 @@ class WaitingRoom:
     """
 
     def __init__(self, slots: int, places: int) -> None:
-        self.slots: Final = slots
-        self.places: Final = places
+        self.slots = slots
+        self.places = places
         self.running = 0
         self.waiting = 0
         self.admitted = 0
@@ -86,6 +86,17 @@ class WaitingRoom:
             self.held += (held - self.held) * _WEIGHT
         self._free(now)
 
+    def resize(self, slots: int, places: int, now: float) -> None:
+        """Have so many slots and places from now on.
+
+        New slots go to who waits. Of those that are fewer, the taken ones go as their calls
+        end; nobody who waits is sent away.
+        """
+        self.slots, self.places = slots, places
+        while self.running < slots and self._queues:
+            self.running += 1
+            self._admit_next(now)
+
     def give_up(self, ticket: Ticket, now: float) -> None:
         """Wait no longer; a slot that the ticket was just handed goes to who is next."""
         if ticket.state is TicketState.WAITING:
@@ -101,9 +112,12 @@ class WaitingRoom:
         return held * (self.waiting + 1) / self.slots
 
     def _free(self, now: float) -> None:
-        if not self._queues:
+        if self.running > self.slots or not self._queues:
             self.running -= 1
-            return
+        else:
+            self._admit_next(now)
+
+    def _admit_next(self, now: float) -> None:
         key = next(iter(self._queues))
         queue = self._queues.pop(key)
         ticket = queue.popleft()
