@@ -73,6 +73,7 @@ assert anyio.run(order, Item(name="tea"), context).number == 6
         "from realtime_stts.engines import load_stt, load_tts\n",
         'assert (stt.name, tts.name) == ("http:whisper-1", "http:tts-1")',
     ),
+    "how-to/scale-with-ray.md-3": ("", "assert replicas.max_replicas == 20"),
     "how-to/use-a-gpu.md-0": ("", "assert not stt.model_loaded and not tts.model_loaded"),
 }
 # Tests, as files that pytest is told to run.
@@ -85,7 +86,12 @@ TESTS = {
 }
 CELLS = ["how-to/use-in-a-notebook.md-0", "how-to/use-in-a-notebook.md-1"]
 REALTIME = "how-to/use-the-openai-client.md-0"
-ELSEWHERE = {"tutorial.md-0"}  # with a sound card, in tests/integrations
+# With a sound card, and on a cluster, in tests/integrations.
+ELSEWHERE = {"tutorial.md-0", "how-to/scale-with-ray.md-0"}
+NOWHERE = {  # a cluster that runs already; one of GPUs
+    "how-to/scale-with-ray.md-1",
+    "how-to/scale-with-ray.md-2",
+}
 PLUGINS = {name for name, block in EXCERPTS.items() if block == PLUGIN}
 
 
@@ -101,13 +107,15 @@ def needed(*modules: str) -> None:
 
 
 def test_none_is_forgotten() -> None:
-    assert {*EXCERPTS} == {*PROGRAMS, *TESTS, *CELLS, REALTIME, *PLUGINS, *ELSEWHERE}
+    assert {*EXCERPTS} == {*PROGRAMS, *TESTS, *CELLS, REALTIME, *PLUGINS, *ELSEWHERE, *NOWHERE}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_with_what_its_reader_has_it_is_a_program(name: str, run: Run, tmp_path: Path) -> None:
     if "gpu" in name:
         needed("realtime_stts.engines.whisper", "realtime_stts.engines.chatterbox")
+    elif "ray" in name:
+        needed("realtime_stts.integrations.ray")
     else:
         needed("realtime_stts.engines.http")
     before, after = PROGRAMS[name]

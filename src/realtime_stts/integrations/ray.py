@@ -18,6 +18,7 @@ ever waits for it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,7 +26,10 @@ from ..errors import MissingExtraError
 from ..protocols import StreamingSTTEngine, StreamingTTSEngine
 
 try:
-    import ray.serve  # noqa: F401
+    with warnings.catch_warnings():
+        # Ray declares its settings in a way that newer versions of pydantic warn of.
+        warnings.filterwarnings("ignore", "Using extra keyword arguments", DeprecationWarning)
+        import ray.serve  # noqa: F401
 except ImportError as exc:
     raise MissingExtraError("Engines on Ray", "ray") from exc
 
