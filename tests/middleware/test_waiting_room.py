@@ -191,6 +191,7 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.slots, self.places = 2, 4
+        self.seen = (0, 0)  # who ran and waited before
         self.room = WaitingRoom(self.slots, self.places)
         self.running: list[Ticket | None] = []  # None: it never waited
         self.waiting: list[Ticket] = []
@@ -263,6 +264,11 @@ class AnyOrder(RuleBasedStateMachine):
     def nothing_is_lost(self) -> None:
         assert self.room.running == len(self.running)
         assert self.room.waiting == len(self.waiting)
+        # More than there is room for are only those left from when there was.
+        ran, waited = self.seen
+        assert self.room.running <= max(self.slots, ran)
+        assert self.room.waiting <= max(self.places, waited)
+        self.seen = (self.room.running, self.room.waiting)
         # Nobody waits while a slot is free.
         assert not self.waiting or self.room.running >= self.slots
         # Bounded: there is a queue for who waits, and for nobody else.
