@@ -69,12 +69,8 @@ def two_nodes() -> Generator[tuple[Cluster, Any]]:
     machine is what it is: CPUs are counted here, and not lent.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 16, "include_dashboard": False},
-    )
+    cluster, second = _started()
     try:
-        second = cluster.add_node(num_cpus=8)
         ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
         # No HTTP: every replica is called by handle, and ports are the machine's.
         serve.start(proxy_location="Disabled")
@@ -86,6 +82,20 @@ def two_nodes() -> Generator[tuple[Cluster, Any]]:
         finally:
             ray.shutdown()
             cluster.shutdown()
+
+
+def _started() -> tuple[Cluster, Any]:
+    """Both nodes up; Ray gives its processes 30 s for it, and a busy machine may need more."""
+    for n_left in (2, 1, 0):
+        cluster = Cluster()
+        try:
+            cluster.add_node(num_cpus=16, include_dashboard=False)
+            return cluster, cluster.add_node(num_cpus=8)
+        except Exception:
+            cluster.shutdown()
+            if not n_left:
+                raise
+    raise AssertionError
 
 
 @dataclass(frozen=True, slots=True)
