@@ -13,6 +13,7 @@ import platform
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from math import inf
 from threading import Thread
 from traceback import format_exception
@@ -21,10 +22,10 @@ from typing import Any, Final
 import anyio
 from anyio.abc import TaskGroup
 
-from .._edge import not_none
 from .._registry import load_stt, load_tts
 from .._request import request_scope
 from ..audio import AudioData
+from ._called import called
 from ._isolated_frames import PROTOCOL, FrameError, Hello, Message, hello_line
 from ._isolated_values import packed_error, packed_result, unpacked_audio, valued
 from ._isolated_wire import WINDOW, Outbox, read_messages, write_all, write_frames
@@ -198,24 +199,9 @@ class _Server:
                 await engine.warmup()
             case "is_available":
                 yield await engine.is_available()
-            case "list_voices":
-                yield await engine.list_voices()
-            case "synthesize":
-                config = valued(header["voice_config"])
-                yield not_none(await engine.synthesize(header["text"], config), engine)
-            case "transcribe":
-                clip = unpacked_audio(header["layout"], call.payload)
-                yield not_none(await engine.transcribe(clip, header["language"]), engine)
-            case "speak":
-                config = valued(header["voice_config"])
-                async with aclosing(engine.stream(header["text"], config)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
-            case "listen":
-                async with (
-                    aclosing(call.audio(self._outbox)) as audio,
-                    aclosing(engine.stream(audio, header["language"])) as results,
-                ):
+            case _:
+                sound = partial(call.audio, self._outbox)
+                async with aclosing(called(engine, header, call.payload, sound)) as results:
                     async for result in results:
                         yield result
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 import ray
 from ray import cloudpickle, serve
 
-from ..._edge import not_none
 from ..._request import request_scope
+from ...engines._called import called
 from ...engines._isolated_frames import Message
-from ...engines._isolated_values import packed_result, unpacked_audio, valued
+from ...engines._isolated_values import packed_result
 from ...errors import EngineCrashedError
 from ._messages import PROTOCOL, packed, unpacked
 from ._replica_call import ReplicaCall
@@ -111,27 +111,9 @@ class Replica:
         engine, header = self._engine, request.header
         if header["voice"]:
             await self._take_voice(header["voice"])
-        match header["method"]:
-            case "list_voices":
-                yield await engine.list_voices()
-            case "synthesize":
-                config = valued(header["voice_config"])
-                yield not_none(await engine.synthesize(header["text"], config), engine)
-            case "transcribe":
-                clip = unpacked_audio(header["layout"], request.payload)
-                yield not_none(await engine.transcribe(clip, header["language"]), engine)
-            case "speak":
-                config = valued(header["voice_config"])
-                async with aclosing(engine.stream(header["text"], config)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
-            case "listen":
-                async with (
-                    aclosing(call.audio()) as audio,
-                    aclosing(engine.stream(audio, header["language"])) as results,
-                ):
-                    async for result in results:
-                        yield result
+        async with aclosing(called(engine, header, request.payload, call.audio)) as results:
+            async for result in results:
+                yield result
 
 
 def _here() -> Any:
